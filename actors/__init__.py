@@ -1,0 +1,1 @@
+"""What moves and remembers: plain classes, each with one line that makes it a Ray actor."""

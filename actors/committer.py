@@ -1,0 +1,224 @@
+"""The sole writer of the region's tables: commits the staged files of many shards, once, and cares for the tables."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+import structlog
+from deltalake.exceptions import DeltaError
+
+from actors.compaction import Compactor
+from actors.intake import Seal
+from cluster.clock import Clock
+from cluster.errors import CommitLost, HubError, SequenceGap
+from cluster.lake.commit import TableWriter
+from cluster.lake.files import make_folder, replace
+from cluster.lake.stage import StagedFile
+from cluster.lake.tables import ANCHOR, TABLES
+from cluster.settings import Settings
+
+log = structlog.get_logger("committer")
+
+_ATTEMPTS: Final = 5
+# Seals noted for each journal; more than can be in one commit of one journal and the one before it.
+_NOTES: Final = 8
+Positions = dict[str, list[tuple[int, dict[str, int]]]]
+SEALS_PER_COMMIT_MAX: Final = 256
+
+
+@dataclass(slots=True)
+class _Waiting:
+    seal: Seal
+    done: Future[int]
+
+
+class Committer:
+    """Commits seals in the order of each journal; one thread owns every table handle."""
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock, on_fatal: Callable[[Exception], None] = lambda e: None
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._on_fatal = on_fatal
+        make_folder(settings.lake)
+        self._positions_path = settings.lake / "positions.json"
+        self._positions: Positions = {}
+        if self._positions_path.exists():
+            found = orjson.loads(self._positions_path.read_bytes())
+            self._positions = {journal: [(note[0], note[1]) for note in notes] for journal, notes in found.items()}
+        self._writers = {name: TableWriter(settings.lake, table) for name, table in TABLES.items()}
+        self._compactor = Compactor(settings, self._writers)
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(maxsize=4096)
+        self._lock = threading.Lock()
+        self._commits = 0
+        self._last_commit_s = clock.monotonic_s()
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._thread.start()
+
+    # What shards call
+
+    def last_sequence(self, journal: str) -> int:
+        """Last sequence of the journal in the anchor table, 0 when there is none."""
+        with self._lock:
+            return self._writers[ANCHOR].last_sequence(journal)
+
+    def commit(self, seal: Seal) -> int:
+        """Commit the seal unless it is in already; returns the last committed sequence of its journal.
+
+        Raises:
+            SequenceGap: the seal before this one was never committed.
+        """
+        waiting = _Waiting(seal, Future())
+        self._waiting.put(waiting)
+        return waiting.done.result()
+
+    def positions(self) -> Positions:
+        """For each journal its latest seals, each with the events accepted by then, by tenant."""
+        with self._lock:
+            return dict(self._positions)
+
+    def status(self) -> dict[str, object]:
+        """Versions of the tables, commits made, and seals that wait."""
+        with self._lock:
+            return {
+                "versions": {name: writer.version for name, writer in self._writers.items()},
+                "commits": self._commits,
+                "waiting": self._waiting.qsize(),
+                "since_commit_s": self._clock.monotonic_s() - self._last_commit_s,
+                "compacted_files": self._compactor.compacted_files,
+            }
+
+    def drain(self) -> None:
+        """Commit what waits and end the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    # The one thread that writes
+
+    def _run(self) -> None:
+        while True:
+            batch = self._gather()
+            if batch is None:
+                return
+            if batch:
+                self._commit_batch(batch)
+            elif self._waiting.empty():
+                self._upkeep()
+
+    def _gather(self) -> list[_Waiting] | None:
+        """Seals that came within the linger of the first; empty when none came, None when drained."""
+        try:
+            first = self._waiting.get(timeout=1.0)
+        except queue.Empty:
+            return []
+        if first is None:
+            return None
+        batch = [first]
+        end_s = self._clock.monotonic_s() + self._settings.commit_linger_s
+        while len(batch) < SEALS_PER_COMMIT_MAX:
+            left_s = end_s - self._clock.monotonic_s()
+            try:
+                another = self._waiting.get(timeout=max(left_s, 0.0)) if left_s > 0 else self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if another is None:
+                self._waiting.put(None)
+                break
+            batch.append(another)
+        return batch
+
+    def _commit_batch(self, batch: list[_Waiting]) -> None:
+        try:
+            with self._lock:
+                refused = self._gaps(batch)
+                seals = [waiting.seal for waiting in batch if waiting.seal.journal not in refused]
+                self._commit_seals(seals)
+        except Exception as error:
+            # The outcome is unknown: shards send the seals again and the tables decide what is in.
+            log.error("commit_failed", error=str(error)[:500], seals=len(batch))
+            for waiting in batch:
+                waiting.done.set_exception(CommitLost(f"the commit failed: {str(error)[:300]}"))
+            self._on_fatal(error)
+            return
+        for waiting in batch:
+            if waiting.seal.journal in refused:
+                waiting.done.set_exception(refused[waiting.seal.journal])
+            else:
+                waiting.done.set_result(self._writers[ANCHOR].last_sequence(waiting.seal.journal))
+
+    def _gaps(self, batch: list[_Waiting]) -> dict[str, HubError]:
+        """Journals whose next seal is missing; committing past a gap would hide a loss."""
+        refused: dict[str, HubError] = {}
+        for journal, seals in _by_journal(waiting.seal for waiting in batch).items():
+            last = self._writers[ANCHOR].last_sequence(journal)
+            for seal in seals:
+                if seal.sequence > last + 1:
+                    refused[journal] = SequenceGap(f"journal {journal}: seal {seal.sequence} came after {last}")
+                last = max(last, seal.sequence)
+        return refused
+
+    def _commit_seals(self, seals: list[Seal]) -> None:
+        if not seals:
+            return
+        self._note(seals)
+        order = [name for name in TABLES if name != ANCHOR] + [ANCHOR]
+        for name in order:
+            self._commit_table(name, seals)
+        self._commits += 1
+        self._last_commit_s = self._clock.monotonic_s()
+
+    def _note(self, seals: list[Seal]) -> None:
+        """Write down, before the commit, what each journal will have accepted after it: the account of a lost node."""
+        for seal in seals:
+            notes = [note for note in self._positions.get(seal.journal, []) if note[0] != seal.sequence]
+            self._positions[seal.journal] = sorted([*notes, (seal.sequence, seal.accepted)], key=lambda note: note[0])[
+                -_NOTES:
+            ]
+        replace(self._positions_path, orjson.dumps(self._positions))
+
+    def _commit_table(self, name: str, seals: list[Seal]) -> None:
+        writer = self._writers[name]
+        for attempt in range(_ATTEMPTS):
+            files: list[StagedFile] = []
+            sequences: dict[str, int] = {}
+            for seal in seals:
+                own = [file for file in seal.files if file.table == name]
+                if seal.sequence > writer.last_sequence(seal.journal) and (own or name == ANCHOR):
+                    files += own
+                    sequences[seal.journal] = max(seal.sequence, sequences.get(seal.journal, 0))
+            if not sequences:
+                return
+            try:
+                writer.append(files, sequences)
+                return
+            except (DeltaError, CommitLost) as error:
+                # Another writer, or a commit that may or may not be there: read the table and look again.
+                log.warning("commit_retry", table=name, attempt=attempt, error=str(error)[:300])
+                writer.reopen()
+        raise CommitLost(f"{name}: {_ATTEMPTS} commits failed")
+
+    def _upkeep(self) -> None:
+        try:
+            with self._lock:
+                self._compactor.compact_one()
+        except (OSError, DeltaError, CommitLost) as error:
+            log.error("upkeep_failed", error=str(error)[:300])
+            for writer in self._writers.values():
+                writer.reopen()
+
+
+def _by_journal(seals: Iterable[Seal]) -> dict[str, list[Seal]]:
+    found: dict[str, list[Seal]] = defaultdict(list)
+    for seal in seals:
+        found[seal.journal].append(seal)
+    for group in found.values():
+        group.sort(key=lambda seal: seal.sequence)
+    return found

@@ -1,0 +1,110 @@
+"""Merge small files of a partition into one, between commits, by our own writer: checksums read and written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import structlog
+from deltalake.transaction import RemoveAction
+
+from cluster.lake.commit import TableWriter
+from cluster.lake.stage import stage
+from cluster.lake.tables import Table
+from cluster.settings import Settings
+from models.aggregate.rollup import merge
+
+log = structlog.get_logger("compaction")
+
+# Rows read at once; bounds the memory of one compaction to a few hundred MB.
+_ROWS_MAX: Final = 2_000_000
+
+
+class Compactor:
+    """Finds the partition with the most small files and compacts it; the committer calls it when idle."""
+
+    def __init__(self, settings: Settings, writers: dict[str, TableWriter]) -> None:
+        self._settings = settings
+        self._writers = writers
+        self._looked_at: dict[str, int] = {}
+        self.compacted_files = 0
+
+    def compact_one(self) -> bool:
+        """Compact one partition of one table, if any is due.
+
+        Returns:
+            Whether a commit was made.
+        """
+        for name, writer in self._writers.items():
+            # A version that was found clean, or that only compaction moved, needs no second look.
+            if writer.version - self._looked_at.get(name, -1_000_000) < self._settings.compact_files // 2:
+                continue
+            chosen = self._choose(writer)
+            if not chosen:
+                self._looked_at[name] = writer.version
+                continue
+            self._compact(writer, chosen)
+            return True
+        return False
+
+    def _choose(self, writer: TableWriter) -> list[dict[str, object]]:
+        """Small files of the partition that has most of them, oldest first, up to the target size."""
+        groups: dict[tuple[object, object], list[dict[str, object]]] = {}
+        for file in writer.active_files():
+            if _size(file) < self._settings.compact_target_bytes // 4:
+                groups.setdefault((file["partition.tenant_id"], file["partition.event_date"]), []).append(file)
+        if not groups:
+            return []
+        most = max(groups.values(), key=len)
+        if len(most) < self._settings.compact_files:
+            return []
+        chosen: list[dict[str, object]] = []
+        size = rows = 0
+        for file in sorted(most, key=lambda file: str(file["modification_time"])):
+            size, rows = size + _size(file), rows + _rows(file)
+            if chosen and (size > self._settings.compact_target_bytes or rows > _ROWS_MAX):
+                break
+            chosen.append(file)
+        return chosen if len(chosen) > 1 else []
+
+    def _compact(self, writer: TableWriter, files: list[dict[str, object]]) -> None:
+        table = writer.table
+        root = self._settings.lake / table.name
+        rows = pa.concat_tables([_read(root, table, str(file["path"])) for file in files])
+        if table.name.startswith("rollup_"):
+            # Partials of one window and dimension set become one; sums and sketches are as before.
+            rows = merge([rows])
+        rows = rows.sort_by([(name, "ascending") for name in table.sort])
+        tenant = str(files[0]["partition.tenant_id"])
+        added = stage(self._settings.lake, table, rows, tenant_id=tenant, token=f"compact-{uuid4().hex}")
+        now_ms = time.time_ns() // 1_000_000
+        removed = [
+            RemoveAction(
+                path=str(file["path"]),
+                data_change=False,
+                deletion_timestamp=now_ms,
+                size=_size(file),
+                partition_values={"tenant_id": tenant, "event_date": str(file["partition.event_date"])},
+            )
+            for file in files
+        ]
+        writer.replace(removed, added)
+        self.compacted_files += len(files)
+        log.info("compacted", table=table.name, files=len(files), rows=rows.num_rows)
+
+
+def _read(root: Path, table: Table, path: str) -> pa.Table:
+    """Rows of one file, page checksums verified."""
+    return pq.ParquetFile(root / path, page_checksum_verification=True).read(table.schema.names).cast(table.schema)
+
+
+def _size(file: dict[str, object]) -> int:
+    return int(str(file["size_bytes"]))
+
+
+def _rows(file: dict[str, object]) -> int:
+    return int(str(file["num_records"]))

@@ -1,0 +1,110 @@
+"""The Ray shells: classes that give a plain part its settings, clock and neighbours, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Final
+
+import pyarrow as pa
+import ray
+import structlog
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+
+from actors.committer import Committer, Positions
+from actors.intake import Seal
+from actors.shard import Shard
+from cluster.clock import SystemClock
+from cluster.settings import Settings
+
+log = structlog.get_logger("hosts")
+
+_RETRY_S: Final = 0.2
+# Threads of a shard: each waits for its turn at the journal, so this bounds batches that share one fsync.
+SHARD_THREADS: Final = 64
+COMMITTER_THREADS: Final = 64
+
+
+def committer_name(region: str) -> str:
+    """Ray actor name of a region's committer."""
+    return f"committer-{region}"
+
+
+def shard_name(region: str, number: int) -> str:
+    """Ray actor name of a shard."""
+    return f"shard-{region}-{number:05d}"
+
+
+class RemoteCommits:
+    """CommitPort over Ray: waits out restarts of the committer, since a repeated seal is not committed twice."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._actor: Any = None
+
+    def last_sequence(self, journal: str) -> int:
+        return int(self._call("last_sequence", journal))
+
+    def commit(self, seal: Seal) -> int:
+        return int(self._call("commit", seal))
+
+    def _call(self, method: str, argument: object) -> int:
+        while True:
+            try:
+                if self._actor is None:
+                    self._actor = ray.get_actor(committer_name(self._settings.region), self._settings.namespace)
+                answer: int = ray.get(getattr(self._actor, method).remote(argument))
+                return answer
+            except (ActorDiedError, ActorUnavailableError, RayActorError, ValueError) as error:
+                log.warning("committer_away", method=method, error=type(error).__name__)
+                self._actor = None
+            except RayTaskError as error:
+                log.warning("commit_refused", method=method, error=str(error.cause)[:300])
+            time.sleep(_RETRY_S)
+
+
+class ShardHost:
+    """One shard in its own process."""
+
+    def __init__(self, settings: Settings, number: int, shards: int) -> None:
+        self._shard = Shard(
+            settings,
+            number,
+            shards=shards,
+            commits=RemoteCommits(settings),
+            clock=SystemClock(),
+            # A new incarnation reads the disk and knows what is there; this one does not any more.
+            on_fatal=lambda error: os._exit(1),
+        )
+
+    def admit(self, tenant: str, events: pa.Buffer | None, dead_letters: pa.Buffer | None) -> tuple[int, int]:
+        return self._shard.admit(tenant, events, dead_letters)
+
+    def ledger(self) -> dict[str, object]:
+        return {**self._shard.ledger(), "pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+
+    def drain(self) -> None:
+        self._shard.drain()
+
+
+class CommitterHost:
+    """The region's committer in its own process."""
+
+    def __init__(self, settings: Settings) -> None:
+        # A failed commit leaves handles in doubt; the next incarnation reads the tables as they are.
+        self._committer = Committer(settings, clock=SystemClock(), on_fatal=lambda error: None)
+
+    def last_sequence(self, journal: str) -> int:
+        return self._committer.last_sequence(journal)
+
+    def commit(self, seal: Seal) -> int:
+        return self._committer.commit(seal)
+
+    def positions(self) -> Positions:
+        return self._committer.positions()
+
+    def status(self) -> dict[str, object]:
+        return {**self._committer.status(), "pid": os.getpid()}
+
+    def drain(self) -> None:
+        self._committer.drain()

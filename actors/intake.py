@@ -1,0 +1,80 @@
+"""Rows a shard holds between journal and commit, and the counts that make its ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from cluster.lake.stage import StagedFile
+
+
+@dataclass(slots=True)
+class Counts:
+    """Running totals of one tenant in one journal since the journal began."""
+
+    accepted: int = 0
+    repeated: int = 0
+    dead_letters: int = 0
+
+    def copy(self) -> Counts:
+        return Counts(self.accepted, self.repeated, self.dead_letters)
+
+    def as_dict(self) -> dict[str, int]:
+        return {"accepted": self.accepted, "repeated": self.repeated, "dead_letters": self.dead_letters}
+
+
+Totals = dict[str, Counts]
+
+
+@dataclass(slots=True)
+class Buffer:
+    """Rows of one seal, by tenant.
+
+    Attributes:
+        sequence: number of the seal and of its journal segment.
+        opened_at_s: monotonic time of the first row, None while empty.
+        totals: totals of the journal at the end of this buffer, set when it is cut.
+    """
+
+    sequence: int
+    events: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
+    dead_letters: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
+    size_bytes: int = 0
+    rows: int = 0
+    opened_at_s: float | None = None
+    totals: Totals = field(default_factory=dict)
+
+    def add(self, tenant: str, batch: pa.RecordBatch, *, dead: bool, now_s: float) -> None:
+        """Take a journaled batch."""
+        rows = self.dead_letters if dead else self.events
+        rows.setdefault(tenant, []).append(batch)
+        self.size_bytes += batch.nbytes
+        self.rows += batch.num_rows
+        if self.opened_at_s is None:
+            self.opened_at_s = now_s
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Staged files of one seal on their way to the committer.
+
+    Attributes:
+        accepted: events the journal accepted for each tenant up to and including this seal.
+    """
+
+    journal: str
+    sequence: int
+    files: tuple[StagedFile, ...]
+    accepted: dict[str, int]
+
+
+class CommitPort(Protocol):
+    """What a shard needs of the committer. Both calls block until answered, over restarts of the committer."""
+
+    def last_sequence(self, journal: str) -> int:
+        """Last committed sequence of the journal, 0 when there is none."""
+
+    def commit(self, seal: Seal) -> int:
+        """Commit the seal unless it is in; the last committed sequence of its journal."""

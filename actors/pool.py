@@ -1,0 +1,204 @@
+"""Create, find, place and drain the hub's actors; and ShardPool, the way of a batch from a door to its shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import ray
+import structlog
+from ray.exceptions import PendingCallsLimitExceeded, RayActorError, RayTaskError
+
+from actors.accounts import Account, settle
+from actors.hosts import COMMITTER_THREADS, SHARD_THREADS, CommitterHost, ShardHost, committer_name, shard_name
+from cluster.errors import HubError, ShardFull, Unavailable
+from cluster.lake.counts import committed_counts
+from cluster.settings import Settings
+from cluster.tenancy import TenantId
+from cluster.topology import split
+
+log = structlog.get_logger("pool")
+
+# A shard that restarts is waited for this long before the sender is asked to come again.
+_PATIENCE_S: Final = 8.0
+_RETRY_S: Final = 0.1
+
+# Calls are never repeated by Ray: a batch is repeated by its sender and a seal by its shard, both told apart by key.
+_LIFE: Final[dict[str, Any]] = {"lifetime": "detached", "max_restarts": -1, "max_task_retries": 0}
+
+_remote: Final[Any] = ray.remote
+_get: Final[Any] = ray.get
+_get_actor: Final[Any] = ray.get_actor
+CommitterActor: Final[Any] = _remote(num_cpus=0.1, max_concurrency=COMMITTER_THREADS)(CommitterHost)
+ShardActor: Final[Any] = _remote(num_cpus=0.2, max_concurrency=SHARD_THREADS)(ShardHost)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What became of a batch's good rows."""
+
+    accepted: int
+    repeated: int
+
+
+def start(settings: Settings) -> None:
+    """Create the region's committer and shards, or find those that run, and wait until each answers.
+
+    Needs a connected Ray driver.
+    """
+    count = settings.shard_count(int(ray.cluster_resources().get("CPU", 1)))
+    found: dict[str, Any] = {"namespace": settings.namespace, "get_if_exists": True, **_LIFE}
+    committer = CommitterActor.options(name=committer_name(settings.region), **found).remote(settings)
+    _get(committer.status.remote())
+    shards = [
+        ShardActor.options(
+            name=shard_name(settings.region, number),
+            max_pending_calls=settings.shard_pending_calls,
+            scheduling_strategy="SPREAD",
+            **found,
+        ).remote(settings, number, count)
+        for number in range(count)
+    ]
+    _get([shard.ledger.remote() for shard in shards])
+    log.info("pool_started", region=settings.region, shards=count)
+
+
+def drain(settings: Settings) -> None:
+    """Seal and commit everything, then end the actors. New batches are refused from the first moment."""
+    pool = ShardPool.connect(settings)
+    _get([shard.drain.remote() for shard in pool.shards])
+    committer = _get_actor(committer_name(settings.region), settings.namespace)
+    _get(committer.drain.remote())
+    for actor in [*pool.shards, committer]:
+        ray.kill(actor)
+
+
+class ShardPool:
+    """The shards of this region, as a door sees them."""
+
+    def __init__(self, settings: Settings, shards: list[Any]) -> None:
+        self._settings = settings
+        self.shards = shards
+
+    @classmethod
+    def connect(cls, settings: Settings) -> ShardPool:
+        """Find the shards that `start` made.
+
+        Raises:
+            Unavailable: there are none yet.
+        """
+        shards: list[Any] = []
+        while True:
+            try:
+                shards.append(_get_actor(shard_name(settings.region, len(shards)), settings.namespace))
+            except ValueError:
+                break
+        if not shards:
+            raise Unavailable("no shard is running yet", retry_after_s=1.0)
+        return cls(settings, shards)
+
+    async def admit(
+        self, tenant: TenantId, events: pa.RecordBatch | None, dead_letters: pa.RecordBatch | None
+    ) -> Admitted:
+        """Hand rows to their shards; returns when all of them are durable.
+
+        Raises:
+            ShardFull: a shard refused. Rows another shard took are recognised as repeats when the batch comes again.
+            Unavailable: a shard did not come back in time.
+        """
+        parts: dict[int, pa.RecordBatch] = {}
+        if events is not None and events.num_rows:
+            parts = split(events, tenant, len(self.shards))
+        dead = dead_letters.serialize() if dead_letters is not None and dead_letters.num_rows else None
+        dead_shard = min(parts, default=0)
+        targets = sorted({*parts, dead_shard} if dead else parts)
+        answers = await asyncio.gather(
+            *(
+                self._admit(
+                    shard,
+                    tenant,
+                    (parts[shard].serialize() if shard in parts else None, dead if shard == dead_shard else None),
+                )
+                for shard in targets
+            ),
+            return_exceptions=True,
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        counts = [answer for answer in answers if not isinstance(answer, BaseException)]
+        return Admitted(sum(count[0] for count in counts), sum(count[1] for count in counts))
+
+    async def _admit(
+        self, shard: int, tenant: TenantId, rows: tuple[pa.Buffer | None, pa.Buffer | None]
+    ) -> tuple[int, int]:
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            try:
+                answer: tuple[int, int] = await self.shards[shard].admit.remote(tenant, *rows)
+                return answer
+            except PendingCallsLimitExceeded as error:
+                raise ShardFull(f"shard {shard} has too many batches waiting", retry_after_s=1.0) from error
+            except RayTaskError as error:
+                cause = error.cause
+                raise (cause if isinstance(cause, HubError) else _unavailable(shard)) from error
+            except RayActorError as error:
+                # It restarts and reads its journal; the batch may have been taken, which its ids will tell.
+                if asyncio.get_running_loop().time() > deadline:
+                    raise _unavailable(shard) from error
+                await asyncio.sleep(_RETRY_S)
+
+    async def status(self) -> list[dict[str, Any]]:
+        """State of each shard; a shard that does not answer is named `away`."""
+
+        async def one(number: int) -> dict[str, Any]:
+            try:
+                return dict(await asyncio.wait_for(_answer(self.shards[number].ledger.remote()), 5.0))
+            except (RayActorError, RayTaskError, TimeoutError, PendingCallsLimitExceeded):
+                return {"shard": number, "state": "away", "reason": "the shard does not answer"}
+
+        return list(await asyncio.gather(*(one(number) for number in range(len(self.shards)))))
+
+    async def committer(self) -> Mapping[str, Any]:
+        """Status of the committer, empty while it does not answer."""
+        try:
+            actor = _get_actor(committer_name(self._settings.region), self._settings.namespace)
+            return dict(await asyncio.wait_for(_answer(actor.status.remote()), 5.0))
+        except (RayActorError, RayTaskError, TimeoutError, ValueError):
+            return {}
+
+    async def ledger(self) -> dict[str, Account]:
+        """Account of every tenant: what was accepted against what the tables hold.
+
+        Raises:
+            Unavailable: a shard or the committer does not answer, so no sound sum can be given.
+        """
+        before = await self._all_shards()
+        try:
+            actor = _get_actor(committer_name(self._settings.region), self._settings.namespace)
+            positions = await asyncio.wait_for(_answer(actor.positions.remote()), 5.0)
+        except (RayActorError, RayTaskError, TimeoutError, ValueError) as error:
+            raise Unavailable("the committer does not answer", retry_after_s=2.0) from error
+        journals = {journal for one in before for journal in one["history"]} | set(positions)
+        committed = await asyncio.to_thread(committed_counts, Path(self._settings.lake), sorted(journals))
+        # Asked again after the snapshot: a shard knows the count at every seal a snapshot may stand at.
+        return settle(await self._all_shards(), positions, committed)
+
+    async def _all_shards(self) -> list[dict[str, Any]]:
+        shards = await self.status()
+        away = [str(one["shard"]) for one in shards if one["state"] == "away"]
+        if away:
+            raise Unavailable(f"shard {', '.join(away)} does not answer", retry_after_s=2.0)
+        return shards
+
+
+async def _answer(reference: Any) -> Any:
+    return await reference
+
+
+def _unavailable(shard: int) -> Unavailable:
+    return Unavailable(f"shard {shard} is restarting", retry_after_s=2.0)

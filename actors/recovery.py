@@ -1,0 +1,154 @@
+"""What a shard finds on its disk at start: journals to go on with, rows to seal again, ids to remember."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import structlog
+
+from actors.calls import call_keys
+from actors.intake import Buffer, Counts, Totals
+from actors.journal import DEAD_LETTERS, Journal, Segment, read_segment, segment_path, sequences
+from actors.keys import recall
+from actors.seen import Seen, first_of_each
+from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
+from cluster.errors import JournalCorrupt
+from cluster.hashing import hash128, seed_of
+from cluster.lake.files import make_folder, replace
+from cluster.tenancy import TenantId
+
+log = structlog.get_logger("recovery")
+
+_TOTALS: Final = "totals.json"
+
+
+@dataclass(slots=True)
+class Recovered:
+    """One journal as found.
+
+    Attributes:
+        buffers: segments on disk in order, to be sealed unless their sequence is committed.
+        totals: counts at the end of the last segment.
+        base: counts at `base_sequence`, the last trimmed seal.
+        corrupt: what is damaged, None when all segments were read.
+    """
+
+    journal: Journal
+    buffers: list[Buffer] = field(default_factory=list)
+    totals: Totals = field(default_factory=dict)
+    base: Totals = field(default_factory=dict)
+    base_sequence: int = 0
+    next_sequence: int = 1
+    cut_bytes: int = 0
+    corrupt: JournalCorrupt | None = None
+
+
+def shard_folders(root: Path, number: int, shards: int) -> list[Path]:
+    """Journal folders this shard answers for on this node, oldest first: its own and those of shards no more there."""
+    found: list[Path] = []
+    for folder in root.glob("shard-*"):
+        if int(folder.name.removeprefix("shard-")) % shards == number:
+            found.extend(path for path in folder.iterdir() if path.is_dir())
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def new_folder(root: Path, number: int) -> Path:
+    """Folder of a journal that begins now; its name is the journal's identity for ever."""
+    folder = root / f"shard-{number:05d}" / uuid4().hex[:16]
+    make_folder(folder)
+    return folder
+
+
+def recover(folder: Path, events: Seen, calls: Seen, *, committed: Callable[[str], int]) -> Recovered:
+    """Read one journal folder, wait for its lock, and teach `events` and `calls` what it has taken.
+
+    Args:
+        committed: last committed sequence of a journal; asked only when a segment is damaged, since damage to rows
+            that are in the tables costs nothing.
+    """
+    found = Recovered(Journal(folder))
+    recall(folder, events, calls)
+    base, found.totals = read_totals(folder)
+    found.base = {tenant: counts.copy() for tenant, counts in found.totals.items()}
+    found.base_sequence = base
+    found.next_sequence = base + 1
+    for sequence in sequences(folder):
+        try:
+            segment = read_segment(folder, sequence)
+        except JournalCorrupt as error:
+            if sequence <= committed(folder.name):
+                log.warning("journal_damage_harmless", journal=folder.name, sequence=sequence, detail=error.message)
+                found.next_sequence = sequence + 1
+                continue
+            found.corrupt = error
+            log.error("journal_corrupt", journal=folder.name, sequence=sequence, detail=error.message)
+            break
+        found.cut_bytes += segment.cut_bytes
+        if not segment.records and not segment.sealed:
+            # Opened and never written to: its number is used again, and no empty seal is committed.
+            segment_path(folder, sequence).unlink()
+            break
+        buffer = _buffer(segment, events, calls)
+        if sequence > base:
+            _add(found.totals, buffer)
+        buffer.totals = {tenant: counts.copy() for tenant, counts in found.totals.items()}
+        found.buffers.append(buffer)
+        found.next_sequence = sequence + 1
+    if found.cut_bytes:
+        log.warning("journal_tail_cut", journal=folder.name, cut_bytes=found.cut_bytes)
+    return found
+
+
+def read_totals(folder: Path) -> tuple[int, Totals]:
+    """Sequence and totals written when segments were last trimmed."""
+    path = folder / _TOTALS
+    if not path.exists():
+        return 0, {}
+    content = orjson.loads(path.read_bytes())
+    return int(content["sequence"]), {tenant: Counts(**counts) for tenant, counts in content["totals"].items()}
+
+
+def write_totals(folder: Path, sequence: int, totals: Totals) -> None:
+    """Remember the counts of a journal at a committed sequence, durably, before its segments go."""
+    content = {"sequence": sequence, "totals": {tenant: counts.as_dict() for tenant, counts in totals.items()}}
+    replace(folder / _TOTALS, orjson.dumps(content))
+
+
+def _add(totals: Totals, buffer: Buffer) -> None:
+    for tenant, batches in buffer.events.items():
+        totals.setdefault(tenant, Counts()).accepted += sum(batch.num_rows for batch in batches)
+    for tenant, batches in buffer.dead_letters.items():
+        totals.setdefault(tenant, Counts()).dead_letters += sum(batch.num_rows for batch in batches)
+
+
+def _buffer(segment: Segment, events: Seen, calls: Seen) -> Buffer:
+    buffer = Buffer(segment.sequence)
+    for record in segment.records:
+        dead = record.kind == DEAD_LETTERS
+        schema = DEAD_LETTER_SCHEMA if dead else EVENT_SCHEMA
+        batch = pa.ipc.read_record_batch(record.payload, schema)
+        buffer.add(record.tenant, batch, dead=dead, now_s=0.0)
+        tenant = TenantId(record.tenant)
+        if dead:
+            keys = hash128(batch.column("dead_letter_id"), seed_of(f"dead:{tenant}"))
+        else:
+            keys = hash128(batch.column("event_id"), seed_of(f"event:{tenant}"))
+            _teach_calls(batch, tenant, calls)
+        events.exchange(keys[first_of_each(keys)])
+    return buffer
+
+
+def _teach_calls(batch: pa.RecordBatch, tenant: TenantId, calls: Seen) -> None:
+    keys, owners = call_keys(batch, tenant)
+    counted = np.asarray(batch.column("counted"))[owners].astype(np.uint8)
+    while len(keys):
+        first = first_of_each(keys)
+        calls.exchange(keys[first], counted[first])
+        keys, counted = keys[~first], counted[~first]

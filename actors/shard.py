@@ -1,0 +1,347 @@
+"""One shard: admits batches of the slots it owns, drops repeats, journals, acknowledges, seals.
+
+Admission may be called from many threads. A row is refused before the journal or owned after it: once journaled, it
+ends in the Delta tables whatever happens to this process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import structlog
+
+from actors.calls import call_keys, count
+from actors.intake import Buffer, CommitPort, Counts, Totals
+from actors.journal import DEAD_LETTERS, EVENTS, Journal, Record, segment_path
+from actors.keys import KeyFile
+from actors.recovery import Recovered, new_folder, recover, shard_folders, write_totals
+from actors.sealer import Sealer
+from actors.seen import Seen, first_of_each
+from cluster.clock import Clock
+from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
+from cluster.errors import HubError, JournalFailed, ShardFull, Unavailable
+from cluster.hashing import hash128, seed_of
+from cluster.settings import Settings
+from cluster.tenancy import TenantId
+
+log = structlog.get_logger("shard")
+
+# Seals whose totals are remembered for the ledger; a reader's snapshot is never this far behind.
+_HISTORY: Final = 1024
+_COUNTED: Final = EVENT_SCHEMA.get_field_index("counted")
+State = Literal["serving", "draining", "stopped"]
+
+
+class Shard:
+    """Owner of a range of slots: the journal, the ids seen, the rows not yet committed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        number: int,
+        *,
+        shards: int,
+        commits: CommitPort,
+        clock: Clock,
+        on_fatal: Callable[[HubError], None] = lambda error: None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._on_fatal = on_fatal
+        self.number = number
+        self.state: State = "serving"
+        self.reason = ""
+        self._stopping = False
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._events, self._calls = Seen(settings.seen_limit), Seen(settings.seen_limit)
+        self._history: dict[str, deque[tuple[int, dict[str, int]]]] = {}
+        self._trimmable: deque[tuple[float, str, Buffer]] = deque()
+        self._sealer = Sealer(settings.lake, commits, on_commit=self._committed)
+        self._held_bytes = 0
+        self._last_commit_s = clock.monotonic_s()
+        found = [
+            recover(path, self._events, self._calls, committed=commits.last_sequence)
+            for path in shard_folders(_root(settings), number, shards)
+        ]
+        self._adopt(found)
+        self._thread = threading.Thread(target=self._run, name=f"seal-{number}", daemon=True)
+        self._thread.start()
+
+    def _adopt(self, found: list[Recovered]) -> None:
+        """Go on with the latest journal, or a new one; older journals on this node are only sealed to their end."""
+        intact = [one for one in found if one.corrupt is None]
+        self._older = intact[:-1]
+        self._folders = {one.journal.identity: one.journal.folder for one in found}
+        for one in found:
+            self._remember(one.journal.identity, one.base_sequence, one.base)
+            for buffer in one.buffers:
+                self._remember(one.journal.identity, buffer.sequence, buffer.totals)
+            self._held_bytes += sum(buffer.size_bytes for buffer in one.buffers)
+            if one.corrupt is not None:
+                self.state, self.reason = "stopped", one.corrupt.message
+        current = intact[-1] if intact else Recovered(Journal(new_folder(_root(self._settings), self.number)))
+        self._journal, self._totals, self._recovered = current.journal, current.totals, current.buffers
+        self._damaged = [one for one in found if one.corrupt is not None]
+        self._key_file = KeyFile(self._journal.folder, self._settings.seen_limit)
+        self._committed_sequence = 0
+        self._buffer = Buffer(current.next_sequence)
+        self._journal.open_segment(current.next_sequence)
+        self._folders[self._journal.identity] = self._journal.folder
+
+    # Admission
+
+    def admit(self, tenant: str, events: pa.Buffer | None, dead_letters: pa.Buffer | None) -> tuple[int, int]:
+        """Take a batch of one tenant; returns once it is durable as `HUB_ACK` says.
+
+        Args:
+            events: Arrow IPC message of EVENT_SCHEMA rows, None for none.
+            dead_letters: the same of DEAD_LETTER_SCHEMA.
+
+        Returns:
+            Events accepted, and events recognised as repeats.
+
+        Raises:
+            ShardFull: nothing was taken; the sender may repeat the batch later.
+            Unavailable: the shard is stopped or draining.
+        """
+        name = TenantId(tenant)
+        size = (events.size if events else 0) + (dead_letters.size if dead_letters else 0)
+        with self._lock:
+            self._check(size)
+            accepted = repeated = position = 0
+            if events is not None:
+                batch = pa.ipc.read_record_batch(events, EVENT_SCHEMA)
+                accepted, position = self._take_events(batch, name)
+                repeated = batch.num_rows - accepted
+            if dead_letters is not None:
+                position = self._take_dead_letters(pa.ipc.read_record_batch(dead_letters, DEAD_LETTER_SCHEMA), name)
+            self._counts(tenant).repeated += repeated
+            journal, sequence = self._journal, self._buffer.sequence
+            if self._buffer.size_bytes >= self._settings.seal_bytes or self._buffer.rows == accepted:
+                self._changed.notify_all()
+        self._make_durable(journal, position, sequence)
+        return accepted, repeated
+
+    def _check(self, size: int) -> None:
+        if self.state != "serving":
+            raise Unavailable(f"shard {self.number} is {self.state}: {self.reason}", retry_after_s=5.0)
+        if self._held_bytes + size > self._settings.shard_buffer_bytes:
+            raise ShardFull(
+                f"shard {self.number} holds {self._held_bytes} bytes", retry_after_s=self._settings.seal_age_s
+            )
+
+    def _take_events(self, batch: pa.RecordBatch, tenant: TenantId) -> tuple[int, int]:
+        keys = hash128(batch.column("event_id"), seed_of(f"event:{tenant}"))
+        first = first_of_each(keys)
+        if not first.all():
+            batch, keys = batch.filter(pa.array(first)), keys[first]
+        found, _ = self._events.find(keys)
+        if found.any():
+            batch, keys = batch.filter(pa.array(~found)), keys[~found]
+        if not batch.num_rows:
+            # A repeat is acknowledged only once its first is durable.
+            return 0, self._journal.position
+        counted = count(batch, tenant, self._calls)
+        batch = batch.set_column(_COUNTED, EVENT_SCHEMA.field(_COUNTED), pa.array(counted))
+        position = self._journal_batch(EVENTS, tenant, batch)
+        self._events.exchange(keys)
+        self._counts(tenant).accepted += batch.num_rows
+        return batch.num_rows, position
+
+    def _take_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> int:
+        keys = hash128(batch.column("dead_letter_id"), seed_of(f"dead:{tenant}"))
+        fresh = first_of_each(keys)
+        found, _ = self._events.find(keys)
+        fresh &= ~found
+        if not fresh.any():
+            return self._journal.position
+        batch, keys = batch.filter(pa.array(fresh)), keys[fresh]
+        position = self._journal_batch(DEAD_LETTERS, tenant, batch)
+        self._events.exchange(keys)
+        self._counts(tenant).dead_letters += batch.num_rows
+        return position
+
+    def _journal_batch(self, kind: int, tenant: str, batch: pa.RecordBatch) -> int:
+        """Append, then buffer what was written: the rows in memory are views of the journaled bytes."""
+        payload = batch.serialize()
+        position = self._journal.append(Record(kind, tenant, batch.num_rows, payload))
+        kept = pa.ipc.read_record_batch(payload, batch.schema)
+        self._buffer.add(tenant, kept, dead=kind == DEAD_LETTERS, now_s=self._clock.monotonic_s())
+        self._held_bytes += kept.nbytes
+        return position
+
+    def _make_durable(self, journal: Journal, position: int, sequence: int) -> None:
+        try:
+            journal.sync(position)
+        except JournalFailed:
+            # Rows of this segment may be on disk or not; only a restart that reads the disk can tell.
+            with self._lock:
+                self.state, self.reason = "stopped", "the journal's disk failed"
+            raise
+        if self._settings.ack == "commit":
+            with self._changed:
+                while self._committed_sequence < sequence and self.state != "stopped":
+                    self._changed.wait()
+
+    def _counts(self, tenant: str) -> Counts:
+        return self._totals.setdefault(tenant, Counts())
+
+    # Sealing
+
+    def _run(self) -> None:
+        try:
+            for one in [*self._older, *self._damaged]:
+                self._seal_all(one.journal.identity, one.buffers)
+            self._seal_all(self._journal.identity, self._recovered)
+            while (buffer := self._next_buffer()) is not None:
+                self._seal(self._journal.identity, buffer)
+        except HubError as error:
+            # The journal's disk failed, or the tables contradict the journal. What is journaled stays there.
+            log.error("shard_stopped", shard=self.number, code=error.code, detail=error.message)
+            with self._changed:
+                self.state, self.reason = "stopped", error.message
+                self._changed.notify_all()
+            self._on_fatal(error)
+
+    def _seal_all(self, journal: str, buffers: list[Buffer]) -> None:
+        last = self._sealer.last_sequence(journal)
+        for buffer in buffers:
+            if buffer.sequence <= last:
+                self._committed(journal, buffer)
+            else:
+                self._seal(journal, buffer)
+        self._sealer.wait()
+
+    def _seal(self, journal: str, buffer: Buffer) -> None:
+        pause = threading.Event()
+        for attempt in range(1_000_000):
+            try:
+                self._sealer.seal(journal, buffer)
+                return
+            except OSError as error:
+                # Disk full or failing: the rows stay journaled, intake refuses at its bound, and this goes on trying.
+                log.error("seal_failed", shard=self.number, sequence=buffer.sequence, error=error.strerror)
+                pause.wait(min(0.1 * 2**attempt, 5.0))
+
+    def _next_buffer(self) -> Buffer | None:
+        """Wait until the open buffer is due, cut it and open the next; None when drained."""
+        with self._changed:
+            while True:
+                due_s = self._due_s()
+                if due_s <= 0:
+                    return self._cut()
+                if self._stopping:
+                    return self._cut() if self._buffer.rows else None
+                self._changed.wait(min(due_s, self._settings.seal_age_s))
+                self._trim()
+
+    def _due_s(self) -> float:
+        if self._buffer.opened_at_s is None:
+            return self._settings.seal_age_s
+        if self._buffer.size_bytes >= self._settings.seal_bytes:
+            return 0.0
+        return self._settings.seal_age_s - (self._clock.monotonic_s() - self._buffer.opened_at_s)
+
+    def _cut(self) -> Buffer:
+        buffer = self._buffer
+        buffer.totals = {tenant: counts.copy() for tenant, counts in self._totals.items()}
+        self._remember(self._journal.identity, buffer.sequence, buffer.totals)
+        self._journal.seal_segment()
+        self._journal.open_segment(buffer.sequence + 1)
+        self._buffer = Buffer(buffer.sequence + 1)
+        return buffer
+
+    def _remember(self, journal: str, sequence: int, totals: Totals) -> None:
+        history = self._history.setdefault(journal, deque(maxlen=_HISTORY))
+        history.append((sequence, {tenant: counts.accepted for tenant, counts in totals.items()}))
+
+    def _committed(self, journal: str, buffer: Buffer) -> None:
+        with self._changed:
+            self._held_bytes -= buffer.size_bytes
+            self._last_commit_s = self._clock.monotonic_s()
+            if journal == self._journal.identity:
+                self._committed_sequence = buffer.sequence
+            self._write_keys(buffer)
+            self._trimmable.append((self._last_commit_s + self._settings.journal_grace_s, journal, _light(buffer)))
+            self._changed.notify_all()
+
+    def _write_keys(self, buffer: Buffer) -> None:
+        for tenant, batches in buffer.events.items():
+            name = TenantId(tenant)
+            for batch in batches:
+                keys, owners = call_keys(batch, name)
+                bits = np.asarray(batch.column("counted"))[owners].astype(np.uint8)
+                self._key_file.append(hash128(batch.column("event_id"), seed_of(f"event:{name}")), keys, bits)
+
+    def _trim(self) -> None:
+        """Remove segments committed long enough ago; counts and keys are durable first."""
+        now_s, done = self._clock.monotonic_s(), []
+        while self._trimmable and self._trimmable[0][0] <= now_s:
+            done.append(self._trimmable.popleft())
+        if not done:
+            return
+        self._key_file.sync()
+        for journal, folder in self._folders.items():
+            own = [buffer for _, name, buffer in done if name == journal]
+            if own:
+                write_totals(folder, own[-1].sequence, own[-1].totals)
+            for buffer in own:
+                segment_path(folder, buffer.sequence).unlink(missing_ok=True)
+
+    # Accounts
+
+    def ledger(self) -> dict[str, object]:
+        """Totals now, and accepted events at the end of each remembered seal, by journal and tenant."""
+        with self._lock:
+            return {
+                "shard": self.number,
+                "state": self.state,
+                "reason": self.reason,
+                "journal": self._journal.identity,
+                "totals": {tenant: counts.as_dict() for tenant, counts in self._totals.items()},
+                "history": {journal: list(entries) for journal, entries in self._history.items()},
+                "buffered_events": self._buffer.rows,
+                "held_bytes": self._held_bytes,
+                "lag_s": self._lag_s(),
+                "committed_sequence": self._committed_sequence,
+            }
+
+    def _lag_s(self) -> float:
+        """Age of the oldest row that is not committed, 0 when there is none."""
+        if self._held_bytes == 0:
+            return 0.0
+        opened = self._buffer.opened_at_s
+        since = self._last_commit_s if opened is None else min(opened, max(self._last_commit_s, opened - 60.0))
+        return max(0.0, self._clock.monotonic_s() - since)
+
+    def drain(self) -> None:
+        """Refuse new batches, commit everything, trim, and let the journal go."""
+        with self._changed:
+            self._stopping = True
+            if self.state == "serving":
+                self.state, self.reason = "draining", "the hub is stopping"
+            self._changed.notify_all()
+        self._thread.join()
+        self._sealer.wait()
+        with self._lock:
+            self._trim()
+            self._journal.close()
+            self._key_file.close()
+
+
+def _root(settings: Settings) -> Path:
+    # A node may keep its journals elsewhere than the shared data folder: on its own disk.
+    return Path(os.environ.get("HUB_JOURNAL_DIR", str(settings.journals)))
+
+
+def _light(buffer: Buffer) -> Buffer:
+    """The buffer without its rows: what trimming needs."""
+    return Buffer(buffer.sequence, totals=buffer.totals)

@@ -1,0 +1,1 @@
+"""What every process of the hub agrees on, and the only hands on bytes that processes share."""

@@ -1,0 +1,71 @@
+"""Event ids of rows that were sent without one: a hash of what the row says, so that a retry says the same id."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster.contract.rows import hex_ids
+from cluster.hashing import combine, hash128, seed_of
+
+_SEED: Final = seed_of("event-id")
+# Not what the sender said: when and where the hub took the row.
+_OURS: Final = frozenset({"event_id", "received_at", "counted", "usage_conflict"})
+
+
+def fill_event_ids(columns: dict[str, pa.Array]) -> pa.StringArray:
+    """Event ids with the missing ones made.
+
+    Two equal rows of one body are two events: the second is told from the first by its ordinal among equals. The
+    body sent again gives the same ids in the same order.
+
+    Args:
+        columns: every column of EVENT_SCHEMA.
+    """
+    ids = columns["event_id"]
+    if ids.null_count == 0:
+        return ids
+    missing = ids.is_null()
+    words: npt.NDArray[np.uint64] | None = None
+    for name, column in columns.items():
+        if name in _OURS or column.null_count == len(column):
+            continue
+        part = hash128(_text(column.filter(missing)), _SEED ^ _seed_of_column(name))
+        words = part if words is None else combine(words, part)
+    if words is None:
+        raise ValueError("rows without any column cannot be told apart")
+    made = hex_ids(_numbered(words))
+    if ids.null_count == len(ids):
+        return made
+    return pc.replace_with_mask(ids, missing, made)
+
+
+def _text(column: pa.Array) -> pa.StringArray:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def _seed_of_column(name: str) -> int:
+    return seed_of(f"event-id:{name}")
+
+
+def _numbered(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Words with the ordinal among equals mixed into each second and later one."""
+    order = np.lexsort((words[:, 1], words[:, 0]))
+    ranked = words[order]
+    new = np.ones(len(words), np.bool_)
+    new[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
+    if new.all():
+        return words
+    starts = np.maximum.accumulate(np.where(new, np.arange(len(words)), 0))
+    ordinals = np.empty(len(words), np.int64)
+    ordinals[order] = np.arange(len(words)) - starts
+    again = ordinals > 0
+    out = words.copy()
+    out[again] = combine(words[again], hash128(pa.array(ordinals[again]).cast(pa.string()), _SEED))
+    return out

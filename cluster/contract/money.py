@@ -1,0 +1,61 @@
+"""Cost as senders write it -> decimal(18,9) USD, from the number's text and never through a float.
+
+More than nine decimals are rounded half to even, so that a long sum of rounded rows has no drift.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster.contract.columns import MONEY
+from cluster.contract.event import COST_NANO_USD_MAX
+
+COST_MAX: Final = Decimal(COST_NANO_USD_MAX).scaleb(-9)
+_STEP: Final = Decimal(1).scaleb(-9)
+_TEXT_MAX: Final = 64
+# Enough digits for any text within the length limit; exponents beyond the bounds are out of range anyway.
+_EXACT: Final = Context(prec=_TEXT_MAX + 40, rounding=ROUND_HALF_EVEN)
+
+Mask = npt.NDArray[np.bool_]
+
+
+def money_of(text: str) -> Decimal | None:
+    """The amount in dollars to nine decimals, or None where it is no number in [0, COST_MAX]."""
+    if not text or len(text) > _TEXT_MAX or "_" in text:
+        return None
+    try:
+        amount = _EXACT.create_decimal(text)
+        if not amount.is_finite() or not 0 <= amount <= COST_MAX:
+            return None
+        return amount.quantize(_STEP, context=_EXACT)
+    except (InvalidOperation, ValueError):
+        return None
+
+
+def read_money(column: pa.Array) -> tuple[pa.Array, Mask]:
+    """The column in MONEY, null where it was null, and the mask of rows that are no cost.
+
+    Args:
+        column: decimal texts, decimals, integers or floats. A float becomes its shortest text, as JSON would write it.
+    """
+    if column.null_count == len(column):
+        return pa.nulls(len(column), MONEY), np.zeros(len(column), np.bool_)
+    try:
+        # 64-bit floats go by text: their binary value has digits the sender never meant.
+        source = column.cast(pa.string()) if pa.types.is_floating(column.type) else column
+        money = source.cast(MONEY)
+        low, high = pc.min_max(money).values()
+        if low.as_py() >= 0 and high.as_py() <= COST_MAX:
+            return money, np.zeros(len(column), np.bool_)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass
+    texts = [None if value is None else str(value) for value in column.to_pylist()]
+    amounts = [None if text is None else money_of(text) for text in texts]
+    bad = np.fromiter((t is not None and a is None for t, a in zip(texts, amounts, strict=True)), np.bool_, len(texts))
+    return pa.array(amounts, MONEY), bad

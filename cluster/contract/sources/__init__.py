@@ -1,0 +1,1 @@
+"""Wire formats and dialects: foreign payloads in, contract columns out."""

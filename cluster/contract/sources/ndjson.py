@@ -1,0 +1,256 @@
+"""NDJSON and JSON -> raw rows. A bad row is refused with its line, reason and bytes; the others go on.
+
+Each row is first decoded into a typed struct, which is fast and exact. A row that does not fit takes the open path:
+fields under other names, numbers as text, unknown fields, the older 1.x form. Unknown scalar fields are kept in
+`attributes`, unknown objects and arrays in `payload`, under their own names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Annotated, Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from cluster.contract.coerce import DOCUMENT_FIELDS, NUMBER_FIELDS, ROW_FIELDS, coerce
+from cluster.contract.columns import TOKEN_FIELDS
+from cluster.contract.documents import OBJECT, merged, text_column
+from cluster.contract.event import TOKENS_MAX
+from cluster.contract.rows import DecodeContext, RawRows, Refusal, RowRefused
+from cluster.contract.sources.schema_v1 import from_v1, is_v1
+from cluster.contract.vocabulary import canonical_field
+from cluster.errors import BodyTooLarge, BodyUnreadable
+
+_FIELDS: Final = frozenset(ROW_FIELDS)
+_RAW_FIELDS: Final = ("cost_usd", *DOCUMENT_FIELDS)
+_EMPTY: Final = msgspec.Raw(b"")
+_ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_ANY: Final = msgspec.json.Decoder(msgspec.Raw)
+_BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_BOM: Final = b"\xef\xbb\xbf"
+# No event fits in fewer bytes; a line below it may be a blank one.
+_SHORT_LINE: Final = 32
+
+Row = Any  # a struct made by _row_type
+
+
+def read_ndjson(body: bytes, context: DecodeContext) -> RawRows:
+    """Rows of a body with one JSON object a line; blank lines are skipped.
+
+    Raises:
+        BodyTooLarge: more rows than the context allows.
+    """
+    body = body.removeprefix(_BOM)
+    if body.lstrip()[:1] == b"[":
+        return read_json(body, context)
+    lines, numbers = _lines(body)
+    rows = _read(lines, context)
+    rows.place = lambda index: f"line {index + 1 if numbers is None else numbers[index]}"
+    return rows
+
+
+def read_json(body: bytes, context: DecodeContext) -> RawRows:
+    """Rows of one JSON document: an object, an array of objects, or `{"events": [...]}`; NDJSON is accepted too.
+
+    Raises:
+        BodyUnreadable: no JSON.
+        BodyTooLarge: more rows than the context allows.
+    """
+    body = body.removeprefix(_BOM).strip()
+    try:
+        if body.startswith(b"["):
+            return _read(list(map(bytes, _ARRAY.decode(body))), context)
+        fields = OBJECT.decode(body)
+    except _BROKEN as error:
+        if body.startswith(b"{") and b"\n" in body:
+            return read_ndjson(body, context)
+        raise BodyUnreadable(
+            f"the body is not JSON: {error}", hint="Send one object, an array of objects, or one object a line."
+        ) from None
+    if "events" in fields and bytes(fields["events"]).startswith(b"["):
+        return _read(list(map(bytes, _ARRAY.decode(fields["events"]))), context)
+    return _read([body], context)
+
+
+def _lines(body: bytes) -> tuple[list[bytes], list[int] | None]:
+    """Lines that hold something, and their numbers from 1 where some were skipped."""
+    lines = body.split(b"\n")
+    if not lines[-1].strip():
+        lines.pop()
+    if lines and min(map(len, lines)) >= _SHORT_LINE:
+        return lines, None
+    numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
+    return [lines[number - 1] for number in numbers], numbers
+
+
+def _read(lines: Sequence[bytes], context: DecodeContext) -> RawRows:
+    if len(lines) > context.rows_max:
+        raise BodyTooLarge(
+            f"{len(lines)} rows in one body, at most {context.rows_max}", hint="Send the rows in several requests."
+        )
+    decode = _decoder_of(lines[0] if lines else b"")
+    found: list[Row] = []
+    refused: list[Refusal] = []
+    longest = max(map(len, lines), default=0)
+    for index, line in enumerate(lines):
+        try:
+            if longest > context.row_bytes_max:
+                _check_length(line, context.row_bytes_max)
+            found.append(decode(line))
+        except _BROKEN:
+            try:
+                found.append(_open_row(line))
+            except RowRefused as refusal:
+                refused.append(Refusal(index, refusal.code, refusal.message))
+        except RowRefused as refusal:
+            refused.append(Refusal(index, refusal.code, refusal.message))
+    _lift_older(found, lines, refused)
+    indexes = np.arange(len(lines))
+    if refused:
+        indexes = np.delete(indexes, [refusal.index for refusal in refused])
+    return RawRows(
+        columns=_columns(found),
+        indexes=indexes,
+        original=lines.__getitem__,
+        row_count=len(lines),
+        refused=refused,
+    )
+
+
+def _lift_older(found: list[Row], lines: Sequence[bytes], refused: list[Refusal]) -> None:
+    """Rows of the 1.x form that happened to fit the struct, read again by their own adapter."""
+    if not any(version and version[0] == "1" for version in {row.schema_version for row in found}):
+        return
+    gone = {refusal.index for refusal in refused}
+    indexes = [index for index in range(len(lines)) if index not in gone]
+    kept: list[Row] = []
+    for index, row in zip(indexes, found, strict=True):
+        try:
+            kept.append(_open_row(lines[index]) if (row.schema_version or "").startswith("1") else row)
+        except RowRefused as refusal:
+            refused.append(Refusal(index, refusal.code, refusal.message))
+    found[:] = kept
+
+
+def _check_length(line: bytes, row_bytes_max: int) -> None:
+    size = len(line)
+    if size > row_bytes_max:
+        raise RowRefused("row_too_large", f"{size} bytes in one row; send at most {row_bytes_max}")
+
+
+def _types() -> list[tuple[str, Any, Any]]:
+    tokens = Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)]
+    out: list[tuple[str, Any, Any]] = []
+    for name in ROW_FIELDS:
+        if name in _RAW_FIELDS:
+            out.append((name, msgspec.Raw, _EMPTY))
+        elif name == "occurred_at":
+            out.append((name, str | int | float | None, None))
+        elif name in TOKEN_FIELDS:
+            out.append((name, tokens | None, None))
+        else:
+            out.append((name, (float if name in NUMBER_FIELDS else str) | None, None))
+    return out
+
+
+@lru_cache(maxsize=64)
+def _row_type(aliases: tuple[tuple[str, str], ...]) -> Any:
+    """Struct of a row whose fields go by `aliases`, (canonical, sent) pairs; all shapes have the same attributes."""
+    # gc=False: rows hold no cycles, and a body of them would otherwise set the collector off many times.
+    return msgspec.defstruct("Row", _types(), gc=False, forbid_unknown_fields=True, rename=dict(aliases))
+
+
+_Row: Final = _row_type(())
+
+
+@lru_cache(maxsize=64)
+def _decoder(aliases: tuple[tuple[str, str], ...]) -> Callable[[bytes], Row]:
+    decoder = msgspec.json.Decoder(_row_type(aliases))
+    return decoder.decode
+
+
+def _decoder_of(first: bytes) -> Callable[[bytes], Row]:
+    """Decoder for rows that name their fields as the first one does; others still pass, by the open path."""
+    try:
+        names = list(OBJECT.decode(first))
+    except _BROKEN:
+        return _decoder(())
+    aliases: dict[str, str] = {}
+    for name in names:
+        canonical = canonical_field(name)
+        if name not in _FIELDS and canonical in _FIELDS and canonical not in names:
+            aliases.setdefault(canonical, name)
+    return _decoder(tuple(sorted(aliases.items())))
+
+
+def _open_row(line: bytes) -> Row:
+    """A row of any shape.
+
+    Raises:
+        RowRefused: not a JSON object, or a value that cannot be what its field holds.
+    """
+    try:
+        fields = OBJECT.decode(line)
+    except _BROKEN as error:
+        raise RowRefused("json_invalid", f"{error}; the row is kept as sent, correct it and send it again") from None
+    if is_v1(fields):
+        return _Row(**from_v1(fields))
+    return _Row(**open_fields(fields))
+
+
+def open_fields(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    """Values by canonical field; members under no known name are merged into `attributes` and `payload`.
+
+    Raises:
+        RowRefused: a value that cannot be what its field holds.
+    """
+    values: dict[str, Any] = {}
+    extras: dict[str, list[tuple[str, bytes]]] = {"attributes": [], "payload": []}
+    for name in sorted(fields, key=lambda name: name not in _FIELDS):
+        raw = bytes(fields[name])
+        canonical = name if name in _FIELDS else canonical_field(name)
+        nested = raw[:1] in (b"{", b"[")
+        # An alias is a guess at what the sender means: it never overrides the field itself, nor refuses the row.
+        if canonical in _FIELDS and (name == canonical or not (nested or canonical in values)):
+            values[canonical] = coerce(canonical, raw)
+        else:
+            extras["payload" if nested else "attributes"].append((name, raw))
+    for document, members in extras.items():
+        if members:
+            values[document] = msgspec.Raw(_merge(document, values.get(document, _EMPTY), members))
+    return values
+
+
+def _merge(document: str, sent: msgspec.Raw, members: list[tuple[str, bytes]]) -> bytes:
+    try:
+        return merged(bytes(sent), members)
+    except _BROKEN as error:
+        raise RowRefused("json_invalid", f"{document}: {error}") from None
+
+
+def _columns(found: list[Row]) -> dict[str, pa.Array]:
+    if not found:
+        return {}
+    out: dict[str, pa.Array] = {}
+    for name in ROW_FIELDS:
+        values = list(map(attrgetter(name), found))
+        if name in _RAW_FIELDS:
+            out[name] = text_column(values)
+        elif name == "occurred_at":
+            out[name] = _times(values)
+        else:
+            kind = pa.int64() if name in TOKEN_FIELDS else pa.float64() if name in NUMBER_FIELDS else pa.string()
+            out[name] = pa.array(values, kind)
+    return out
+
+
+def _times(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values, pa.string())
+    except pa.ArrowTypeError:
+        # Epoch numbers: as text each keeps its own size, on which its unit depends.
+        return pa.array([None if value is None else str(value) for value in values], pa.string())

@@ -1,0 +1,1 @@
+"""The Delta tables: layout, staging, commits and scans."""

@@ -1,0 +1,1 @@
+"""What people outside the hub import: the client that sends events and reads answers."""

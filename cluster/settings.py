@@ -1,0 +1,151 @@
+"""Settings: one frozen object, read from HUB_* once at process start. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from cluster.errors import SettingsInvalid
+
+_PREFIX = "HUB_"
+# Read by clients and by the bootstrap, not by the hub itself.
+_FOREIGN = frozenset({"HUB_URL", "HUB_API_KEY", "HUB_TORCH", "HUB_JOURNAL_DIR"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every knob of the hub; the environment variable is `HUB_` and the name in capitals (docs/operations.md)."""
+
+    # Folder of everything the hub keeps: lake, journals, metadata, MLflow, logs.
+    data: Path = Path(".llmhub")
+    # Name of the region this cluster serves; part of every table path.
+    region: str = "local"
+    # Address the HTTP and gRPC doors listen on.
+    host: str = "127.0.0.1"
+    port: int = 8000
+    otlp_port: int = 4317
+    mlflow_port: int = 5000
+    # Shard actors; 0 means by cores: one for each two, at least one.
+    shards: int = 0
+    # What an acknowledgement means: "journal" = fsynced in the shard's journal, "commit" = in the Delta table.
+    ack: str = "journal"
+    # Ray actor namespace of the hub.
+    namespace: str = "llmhub"
+    # A shard seals its buffer at this size or age, whichever comes first.
+    seal_bytes: int = 24 * 1024 * 1024
+    seal_age_s: float = 1.0
+    # Rows wait in a shard (buffered, sealing, or sealed and uncommitted) up to this size; beyond it senders get 429.
+    shard_buffer_bytes: int = 192 * 1024 * 1024
+    # Calls that may wait at one shard.
+    shard_pending_calls: int = 256
+    # A group commit waits this long for company before it fsyncs; 0 fsyncs at once and groups what queued meanwhile.
+    journal_linger_s: float = 0.0
+    # Event ids each shard remembers at least; the window in which a repeat is recognised.
+    seen_limit: int = 2_000_000
+    # Journal segments stay this long after their rows were committed and re-read.
+    journal_grace_s: float = 60.0
+    # The committer gathers seals of many shards for this long before one Delta commit.
+    commit_linger_s: float = 0.1
+    # A partition with this many small files is compacted; files over the target are left alone.
+    compact_files: int = 24
+    compact_target_bytes: int = 128 * 1024 * 1024
+    # Body limits: as sent, inflated, and the inflation ratio from which a body is a bomb.
+    body_bytes_max: int = 32 * 1024 * 1024
+    inflated_bytes_max: int = 128 * 1024 * 1024
+    inflate_ratio_max: int = 200
+    rows_per_request_max: int = 200_000
+    # Longest single NDJSON line or JSON row.
+    row_bytes_max: int = 2 * 1024 * 1024
+    # HTTP replicas of the ingress; 0 means by cores.
+    ingress_replicas: int = 0
+    query_replicas: int = 1
+    # A question is cancelled after this time.
+    query_timeout_s: float = 20.0
+    # Threads and memory of one query replica.
+    query_threads: int = 2
+    query_memory_bytes: int = 2 * 1024 * 1024 * 1024
+    # The query engine looks for new table versions this often.
+    refresh_s: float = 0.5
+    # Answers with more groups than this name the largest and fold the rest into one.
+    groups_max: int = 10_000
+    # Questions that may wait at one query replica before 429.
+    query_queue: int = 256
+    # Requests that may be open at one ingress replica, and wait for it, before 429.
+    ingress_ongoing: int = 256
+    # A key looked up in the metadata store is trusted this long; revocation takes effect within it.
+    key_cache_s: float = 2.0
+    # Shared memory of the local Ray node; actors and doors hardly use it, jobs over many rows do.
+    object_store_bytes: int = 256 * 1024 * 1024
+    # Metadata database URL; empty means SQLite under `data`.
+    metadata_url: str = ""
+    log_level: str = "info"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Settings from HUB_* variables.
+
+        Raises:
+            SettingsInvalid: a HUB_* variable is unknown, or its value is not of the field's type or range.
+        """
+        env = os.environ if environment is None else environment
+        known = {_PREFIX + f.name.upper(): f for f in fields(cls)}
+        values: dict[str, object] = {}
+        for key, text in env.items():
+            if not key.startswith(_PREFIX) or key in _FOREIGN:
+                continue
+            if key not in known:
+                raise SettingsInvalid(f"{key} is not a setting", hint="docs/operations.md lists every HUB_* variable.")
+            values[known[key].name] = _parse(key, str(known[key].type), text)
+        settings = cls(**values)  # type: ignore[arg-type]
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Refuse values that contradict each other or their range."""
+        if self.ack not in ("journal", "commit"):
+            raise SettingsInvalid(f"HUB_ACK={self.ack!r} must be 'journal' or 'commit'")
+        for name in ("seal_bytes", "seal_age_s", "seen_limit", "body_bytes_max", "refresh_s", "query_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise SettingsInvalid(f"HUB_{name.upper()} must be above 0")
+        if self.shard_buffer_bytes < 2 * self.seal_bytes:
+            raise SettingsInvalid(
+                "HUB_SHARD_BUFFER_BYTES must be at least twice HUB_SEAL_BYTES, or a seal stops intake"
+            )
+
+    def environment(self) -> dict[str, str]:
+        """The HUB_* variables that rebuild these settings in another process."""
+        return {_PREFIX + f.name.upper(): str(getattr(self, f.name)) for f in fields(self)}
+
+    def shard_count(self, cores: int) -> int:
+        """Shards of a cluster with `cores` CPUs."""
+        return self.shards or max(1, cores // 2)
+
+    @property
+    def lake(self) -> Path:
+        """Folder of the region's Delta tables."""
+        return self.data / "lake" / self.region
+
+    @property
+    def journals(self) -> Path:
+        """Folder of this node's shard journals."""
+        return self.data / "journal" / self.region
+
+    @property
+    def metadata(self) -> str:
+        """SQLAlchemy URL of the metadata store."""
+        return self.metadata_url or f"sqlite:///{self.data / 'metadata.db'}"
+
+
+def _parse(key: str, kind: str, text: str) -> object:
+    try:
+        if kind == "int":
+            return int(text)
+        if kind == "float":
+            return float(text)
+        if kind == "Path":
+            return Path(text)
+    except ValueError as error:
+        raise SettingsInvalid(f"{key}={text!r} is not of type {kind}") from error
+    return text

@@ -1,0 +1,1 @@
+"""Machines: set-up, images and the routines that drive them."""

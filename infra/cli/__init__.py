@@ -1,0 +1,5 @@
+"""The `llmhub` command."""
+
+from infra.cli.application import main
+
+__all__ = ["main"]

@@ -1,0 +1,99 @@
+"""`llmhub keys` and `llmhub tenants`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from infra.cli.client import HubHttp
+from infra.cli.running import DataOption
+from infra.cli.tables import Form, show
+
+keys = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True)
+tenants = typer.Typer(help="Tenants: create, list.", no_args_is_help=True)
+
+UrlOption = Annotated[str, typer.Option("--url", help="The hub (HUB_URL, else the one over --data).")]
+KeyOption = Annotated[str, typer.Option("--key", help="Key to use (HUB_API_KEY, else DIR/admin.key).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the hub's answer as JSON.")]
+
+
+@keys.command("create")
+def create_key(
+    tenant: Annotated[str, typer.Option(help="Tenant the key belongs to; the caller's own when not given.")] = "",
+    scope: Annotated[list[str] | None, typer.Option(help="ingest, read or admin; may be given more than once.")] = None,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    data: DataOption = None,
+    url: UrlOption = "",
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key. Its text is shown this once."""
+    body: dict[str, Any] = {"scopes": scope or ["ingest", "read"], "name": name}
+    if tenant:
+        body["tenant"] = tenant
+    _show(HubHttp.of(data, url=url, key=key).ask("POST", "/api/v1/keys", json=body), as_json)
+
+
+@keys.command("list")
+def list_keys(data: DataOption = None, url: UrlOption = "", key: KeyOption = "", as_json: JsonOption = False) -> None:
+    """Keys the caller may see, without their text."""
+    _show(HubHttp.of(data, url=url, key=key).ask("GET", "/api/v1/keys"), as_json)
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")],
+    data: DataOption = None,
+    url: UrlOption = "",
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a successor of a key; its text is shown this once."""
+    _show(HubHttp.of(data, url=url, key=key).ask("POST", f"/api/v1/keys/{key_id}/rotate"), as_json)
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")],
+    data: DataOption = None,
+    url: UrlOption = "",
+    key: KeyOption = "",
+) -> None:
+    """End a key. It stops working within seconds."""
+    HubHttp.of(data, url=url, key=key).ask("DELETE", f"/api/v1/keys/{key_id}")
+    print(f"revoked {key_id}")
+
+
+@tenants.command("create")
+def create_tenant(
+    tenant: Annotated[str, typer.Argument(help="Id of the tenant.")],
+    name: Annotated[str, typer.Option(help="Its name for people.")] = "",
+    data: DataOption = None,
+    url: UrlOption = "",
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a tenant."""
+    body = {"tenant": tenant, "name": name}
+    _show(HubHttp.of(data, url=url, key=key).ask("POST", "/api/v1/tenants", json=body), as_json)
+
+
+@tenants.command("list")
+def list_tenants(
+    data: DataOption = None, url: UrlOption = "", key: KeyOption = "", as_json: JsonOption = False
+) -> None:
+    """Tenants the caller may see."""
+    _show(HubHttp.of(data, url=url, key=key).ask("GET", "/api/v1/tenants"), as_json)
+
+
+def _show(answer: Any, as_json: bool) -> None:
+    """Rows of an answer that is a list, an object around one list, or one object."""
+    if isinstance(answer, dict):
+        lists = [value for value in answer.values() if isinstance(value, list) and all(map(_is_row, value))]
+        answer = lists[0] if len(lists) == 1 and len(answer) == 1 else [answer]
+    show(answer or [], form=Form.JSON if as_json else Form.TABLE)
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, dict)

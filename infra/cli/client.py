@@ -1,0 +1,96 @@
+"""The hub's HTTP interface as the commands use it: where it is, with which key, and its refusals as errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from cluster.errors import HubError
+from cluster.settings import Settings
+from infra.runtime.layout import HubState, Layout
+
+TIMEOUT_S = 60.0
+
+
+class CommandFailed(HubError):
+    """A command could not do what it was asked; the message is the one line the user sees."""
+
+    code = "command_failed"
+
+
+class HubRefused(CommandFailed):
+    """The hub answered with a problem."""
+
+    code = "hub_refused"
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        detail = problem.get("detail") or problem.get("title") or "no reason given"
+        super().__init__(f"{detail} ({status} {problem.get('code', '')})".replace(" )", ")"), hint=problem.get("hint"))
+        self.status = status
+
+
+def layout_of(data: Path | None) -> Layout:
+    """Paths of the hub over `--data`, else HUB_DATA, else ./.llmhub."""
+    return Layout((data or Path(os.environ.get("HUB_DATA") or Settings().data)).resolve())
+
+
+class HubHttp:
+    """Requests to one hub with one key."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._client = httpx2.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=TIMEOUT_S)
+        self._url = url
+
+    @classmethod
+    def of(cls, data: Path | None, *, url: str = "", key: str = "") -> HubHttp:
+        """The hub named by the options, the HUB_URL and HUB_API_KEY variables, or the data folder, in that order.
+
+        Raises:
+            CommandFailed: no key can be found.
+        """
+        layout = layout_of(data)
+        if not url:
+            state = HubState.load(layout)
+            url = os.environ.get("HUB_URL") or (state.url if state else f"http://127.0.0.1:{Settings().port}")
+        key = key or os.environ.get("HUB_API_KEY", "")
+        if not key:
+            try:
+                key = layout.admin_key.read_text().strip()
+            except OSError as error:
+                raise CommandFailed(
+                    "no API key", hint=f"Set HUB_API_KEY, or name the hub's folder with --data ({layout.admin_key})."
+                ) from error
+        return cls(url, key)
+
+    def ask(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON answer.
+
+        Raises:
+            HubRefused: the answer is a problem.
+            CommandFailed: no answer.
+        """
+        response = self.send(method, path, **options)
+        return response.json() if response.content else None
+
+    def send(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """The whole answer, for those that are not JSON."""
+        try:
+            response = self._client.request(method, path, **options)
+        except httpx2.HTTPError as error:
+            raise CommandFailed(
+                f"no answer from {self._url}: {error}", hint="Is it running? `llmhub status`"
+            ) from error
+        if response.status_code >= 400:
+            raise HubRefused(response.status_code, _problem(response))
+        return response
+
+
+def _problem(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        content = response.json()
+    except ValueError:
+        content = None
+    return content if isinstance(content, dict) else {"title": response.reason_phrase}

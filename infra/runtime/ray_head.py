@@ -1,0 +1,144 @@
+"""The local Ray head: one process group of its own, on loopback, behind a token; started, watched and ended by pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.settings import Settings
+from infra.runtime import processes
+from infra.runtime.edge import ROOT
+from infra.runtime.layout import Layout, StartFailed, StartRefused
+from infra.runtime.ports import Ports
+
+START_DEADLINE_S = 90.0
+# The processes whose end means that the cluster is gone.
+_VITAL = ("gcs_server", "raylet")
+
+
+def environment(settings: Settings, layout: Layout) -> dict[str, str]:
+    """Variables of every Ray process and every client of this cluster."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(layout.token),
+        # On Linux, "0" means a cluster of this machine only: Ray then binds its servers to loopback.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Idle workers without the hub's hook could not be used by it.
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_enable_metrics_collection": "1",
+        "PYTHONPATH": str(ROOT),
+        **settings.environment(),
+        "HUB_DATA": str(layout.data),
+    }
+
+
+def refuse_without_token(variables: dict[str, str]) -> None:
+    """Without a token anybody who reaches a port of Ray runs code here; there is no switch for that.
+
+    Raises:
+        StartRefused: token authentication is not on, or its token cannot be read.
+    """
+    if variables.get("RAY_AUTH_MODE") != "token":
+        raise StartRefused("Ray's token authentication is off", hint="Unset RAY_AUTH_MODE, or set it to 'token'.")
+    path = variables.get("RAY_AUTH_TOKEN_PATH", "")
+    if not variables.get("RAY_AUTH_TOKEN") and not (path and Path(path).is_file()):
+        raise StartRefused("Ray's token cannot be found", hint="Set RAY_AUTH_TOKEN_PATH to the cluster's token file.")
+
+
+@dataclass(frozen=True, slots=True)
+class RayHead:
+    """A started head. Its pid is also the session of everything it started."""
+
+    pid: int
+    address: str
+    jobs_url: str
+
+    def vital(self) -> list[processes.Process]:
+        """GCS and raylet, whose death ends the cluster."""
+        return [one for one in processes.members([self.pid]) if one.name.startswith(_VITAL)]
+
+    def pids(self) -> list[int]:
+        return [one.pid for one in processes.members([self.pid])]
+
+    def stop(self, *, grace_s: float) -> list[str]:
+        """End every process of the session; returns the names of those that had to be killed."""
+        return processes.end_sessions([self.pid], grace_s=grace_s)
+
+
+def launch(settings: Settings, layout: Layout, ports: Ports, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start the head's processes without waiting for them."""
+    refuse_without_token(variables)
+    temporary = layout.sockets / "ray"
+    # What a killed head left; its logs are of the last run and go with it.
+    shutil.rmtree(temporary, ignore_errors=True)
+    options = {
+        "node-ip-address": "127.0.0.1",
+        "port": ports.gcs,
+        "min-worker-port": 0,
+        "max-worker-port": 0,
+        "dashboard-agent-listen-port": 0,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": ports.jobs,
+        "temp-dir": temporary,
+        "object-store-memory": settings.object_store_bytes,
+        # Workers' output stays in files; nothing reads the stream.
+        "include-log-monitor": "false",
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "infra.runtime.head_process", "start", "--head", "--block", "--no-monitor"]
+    with open(layout.logs / "ray-head.log", "wb") as log:
+        return subprocess.Popen(
+            [*command, "--disable-usage-stats", *words],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_started(process: subprocess.Popen[bytes], layout: Layout, ports: Ports) -> RayHead:
+    """Wait until raylet and GCS run.
+
+    Raises:
+        StartFailed: the head ended or did not come up in time; the message ends with its last lines.
+    """
+    log = layout.logs / "ray-head.log"
+    end = time.monotonic() + START_DEADLINE_S
+    while b"Ray runtime started" not in log.read_bytes():
+        if process.poll() is not None or time.monotonic() > end:
+            stop_session(process.pid)
+            raise StartFailed(f"the Ray head did not start: {last_lines(log)}")
+        time.sleep(0.05)
+    return RayHead(process.pid, f"127.0.0.1:{ports.gcs}", f"http://127.0.0.1:{ports.jobs}")
+
+
+def stop_session(pid: int) -> None:
+    """Kill what a failed or abandoned start left, at once."""
+    processes.end_sessions([pid], grace_s=0)
+
+
+def reap(process: subprocess.Popen[bytes]) -> None:
+    """Collect the exit status, so that no zombie stays while the supervisor lives."""
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def last_lines(log: Path, count: int = 5) -> str:
+    """The end of a log, for an error message."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return "no log"
+    return " | ".join(line.strip() for line in lines[-count:]) or "empty log"

@@ -1,0 +1,1 @@
+"""Mergeable states: moments, quantile and distinct sketches, and the roll-up of a batch into them."""

@@ -1,0 +1,190 @@
+"""Events to partial rows by window and dimension set, and the merge of partials: a commutative monoid.
+
+`merge` has the empty list as identity and gives the same result in any order and grouping: counts, tokens and money to
+the last digit, extremes and histograms exactly, distinct counts exactly as estimated, sums of milliseconds up to float
+rounding. A partial of one event is a row like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster.contract import event
+from cluster.contract.columns import INSTANT, ROLLUP_DIMENSIONS, ROLLUP_SCHEMA, TOKEN_FIELDS
+from models.aggregate import quantiles
+from models.aggregate.groups import (
+    Groups,
+    Ints,
+    Mask,
+    group,
+    histograms,
+    money_of,
+    nano_usd,
+    sketches_merged,
+    sketches_of,
+    split_overflowing,
+)
+from models.aggregate.quantiles import Floats
+
+MINUTE_US: Final = 60_000_000
+HOUR_US: Final = 3_600_000_000
+DAY_US: Final = 86_400_000_000
+
+ROLLUP_KEYS: Final = ("window_start", *ROLLUP_DIMENSIONS)
+STATE_COLUMNS: Final = tuple(name for name in ROLLUP_SCHEMA.names if name not in ROLLUP_KEYS)
+
+_COUNT_COLUMNS: Final = tuple(name for name in STATE_COLUMNS if name.endswith("_count"))
+# What a partial row can hold: decimal(18,9) and int64.
+_NANO_USD_MAX: Final = 10**18 - 1
+_TOKENS_MAX: Final = 2**63 - 1
+
+Columns = dict[str, pa.Array]
+
+
+def roll(batch: pa.RecordBatch | pa.Table, window_us: int) -> pa.Table:
+    """Partial rows of a batch, one for each window and dimension set, in ROLLUP_SCHEMA.
+
+    Two rows share a key only where one could not hold the money of the batch; `merge` takes them like any others.
+
+    Args:
+        batch: EVENT_SCHEMA with `counted` set; columns that no measure reads may be absent.
+        window_us: window length in microseconds, > 0; windows start at multiples of it since 1970 UTC.
+    """
+    if batch.num_rows == 0:
+        return ROLLUP_SCHEMA.empty_table()
+    occurred_us = _column(batch, "occurred_at").cast(pa.int64()).to_numpy()
+    windows = pa.array(occurred_us // window_us * window_us)
+    dimensions = {name: _column(batch, name) for name in ROLLUP_DIMENSIONS}
+    counted = _column(batch, "counted").to_numpy()
+    money = nano_usd(_column(batch, "cost_usd")) * _has(counted, event.COUNTED_COST)
+    groups = split_overflowing(group([windows, *dimensions.values()]), money, _NANO_USD_MAX)
+
+    firsts = groups.firsts
+    columns: Columns = {"window_start": windows.take(firsts).cast(INSTANT)}
+    columns |= {name: column.take(firsts) for name, column in dimensions.items()}
+    columns |= _counts(batch, counted, groups)
+    told = _has(counted, event.COUNTED_TOKENS)
+    for name in TOKEN_FIELDS:
+        columns[name] = pa.array(groups.total(_column(batch, name).fill_null(0).to_numpy() * told))
+    columns["cost_usd"] = money_of(groups.total(money))
+    latency = _column(batch, "latency_ms").fill_null(np.nan).to_numpy()
+    columns |= _durations(groups, "latency", latency, _has(counted, event.COUNTED_LATENCY))
+    ttft = _column(batch, "ttft_ms").fill_null(np.nan).to_numpy()
+    columns |= _durations(groups, "ttft", ttft, _has(counted, event.COUNTED_TTFT))
+    columns["users_sketch"] = sketches_of(groups, _column(batch, "user_id"))
+    columns["sessions_sketch"] = sketches_of(groups, _column(batch, "session_id"))
+    return pa.table([columns[name] for name in ROLLUP_SCHEMA.names], schema=ROLLUP_SCHEMA)
+
+
+def merge(tables: Sequence[pa.Table], *, keys: Sequence[str] = ROLLUP_KEYS) -> pa.Table:
+    """Partials merged by `keys`: a table of the key columns and all state columns of ROLLUP_SCHEMA.
+
+    Args:
+        tables: partials with at least `keys` and the state columns, as ROLLUP_SCHEMA types them or castable to it.
+        keys: any of their columns, ROLLUP_SCHEMA's or others such as `tenant_id`; fewer keys, coarser groups.
+    """
+    names = (*keys, *STATE_COLUMNS)
+    filled = [table.select(names).cast(_schema(table, names)) for table in tables if table.num_rows]
+    if not filled:
+        return (_schema(tables[0], names) if tables else _schema(ROLLUP_SCHEMA.empty_table(), names)).empty_table()
+    whole = pa.concat_tables(filled)
+    partials = {name: _column(whole, name) for name in names}
+    groups = group([partials[name] for name in keys]) if keys else group([pa.nulls(whole.num_rows)])
+    groups = split_overflowing(groups, nano_usd(partials["cost_usd"]), _NANO_USD_MAX)
+    for name in TOKEN_FIELDS:
+        groups = split_overflowing(groups, partials[name].to_numpy(), _TOKENS_MAX)
+
+    firsts = groups.firsts
+    columns: Columns = {name: partials[name].take(firsts) for name in keys}
+    for name in (*_COUNT_COLUMNS, *TOKEN_FIELDS, "latency_ms_sum", "ttft_ms_sum"):
+        columns[name] = pa.array(groups.total(partials[name].to_numpy()))
+    columns["cost_usd"] = money_of(groups.total(nano_usd(partials["cost_usd"])))
+    lowest = groups.smallest(partials["latency_ms_min"].fill_null(np.inf).to_numpy())
+    highest = groups.largest(partials["latency_ms_max"].fill_null(-np.inf).to_numpy())
+    columns["latency_ms_min"] = pa.array(lowest, mask=np.isinf(lowest))
+    columns["latency_ms_max"] = pa.array(highest, mask=np.isinf(highest))
+    columns |= _histograms_merged(groups, partials, "latency")
+    columns |= _histograms_merged(groups, partials, "ttft")
+    columns["users_sketch"] = sketches_merged(groups, partials["users_sketch"])
+    columns["sessions_sketch"] = sketches_merged(groups, partials["sessions_sketch"])
+    return pa.table([columns[name] for name in names], schema=whole.schema)
+
+
+def coarsen(table: pa.Table, window_us: int, *, keys: Sequence[str] = ROLLUP_KEYS) -> pa.Table:
+    """Partials of longer windows, merged.
+
+    Args:
+        table: as for `merge`, with `window_start`.
+        window_us: new window length in microseconds, a multiple of the old one.
+    """
+    place = table.schema.get_field_index("window_start")
+    starts_us = table.column(place).cast(INSTANT).cast(pa.int64()).to_numpy()
+    windows = pa.array(starts_us // window_us * window_us).cast(INSTANT)
+    return merge([table.set_column(place, ROLLUP_SCHEMA.field("window_start"), windows)], keys=keys)
+
+
+def _counts(batch: pa.RecordBatch | pa.Table, counted: Ints, groups: Groups) -> Columns:
+    def tally(rows: Mask) -> pa.Array:
+        return pa.array(groups.total(rows))
+
+    evaluations = _is_in(_column(batch, "kind"), (event.GUARDRAIL_KIND,))
+    lookups = _has(counted, event.COUNTED_CACHE)
+    return {
+        "event_count": tally(np.ones(batch.num_rows, dtype=np.bool_)),
+        "request_count": tally(_has(counted, event.COUNTED_REQUEST)),
+        "error_count": tally(_has(counted, event.COUNTED_ERROR)),
+        "guardrail_count": tally(evaluations),
+        "guardrail_block_count": tally(
+            evaluations & _is_in(_column(batch, "guardrail_action"), event.BLOCKING_ACTIONS)
+        ),
+        "cache_lookup_count": tally(lookups),
+        "cache_hit_count": tally(lookups & _is_in(_column(batch, "cache_status"), event.CACHE_HITS)),
+    }
+
+
+def _durations(groups: Groups, prefix: str, values: Floats, counted: Mask) -> Columns:
+    rows = counted & np.isfinite(values)
+    some = groups.total(rows)
+    columns: Columns = {
+        f"{prefix}_count": pa.array(some),
+        f"{prefix}_ms_sum": pa.array(groups.total(np.where(rows, values, 0.0))),
+    }
+    if prefix == "latency":
+        none = some == 0
+        columns["latency_ms_min"] = pa.array(groups.smallest(np.where(rows, values, np.inf)), mask=none)
+        columns["latency_ms_max"] = pa.array(groups.largest(np.where(rows, values, -np.inf)), mask=none)
+    buckets, counts = histograms(groups.ids[rows], groups.count, quantiles.bucket_of(values[rows]))
+    return columns | {f"{prefix}_buckets": buckets, f"{prefix}_bucket_counts": counts}
+
+
+def _histograms_merged(groups: Groups, partials: Columns, prefix: str) -> Columns:
+    buckets, counts = partials[f"{prefix}_buckets"], partials[f"{prefix}_bucket_counts"]
+    owners = groups.ids[pc.list_parent_indices(buckets).to_numpy()]
+    merged = histograms(owners, groups.count, buckets.flatten().to_numpy(), counts.flatten().to_numpy())
+    return dict(zip((f"{prefix}_buckets", f"{prefix}_bucket_counts"), merged, strict=True))
+
+
+def _column(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
+    column = batch.column(name)
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _schema(table: pa.Table, names: Sequence[str]) -> pa.Schema:
+    # Readers hand out string_view or large_string; a column of ours is what ROLLUP_SCHEMA says.
+    known = set(ROLLUP_SCHEMA.names)
+    return pa.schema([ROLLUP_SCHEMA.field(name) if name in known else table.schema.field(name) for name in names])
+
+
+def _has(counted: Ints, bit: int) -> Mask:
+    mask: Mask = (counted & bit) != 0
+    return mask
+
+
+def _is_in(column: pa.Array, texts: tuple[str, ...]) -> Mask:
+    mask: Mask = pc.is_in(column, value_set=pa.array(texts, pa.string())).to_numpy(zero_copy_only=False)
+    return mask

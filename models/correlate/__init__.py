@@ -1,0 +1,1 @@
+"""What belongs together: the spans of a trace, the events around them."""

@@ -1,0 +1,1 @@
+"""A question, the plan that answers it, and the answer."""

@@ -1,0 +1,207 @@
+"""Recompute the roll-ups from the events, with Ray Data, and report every difference from the stored ones.
+
+`python -m pipelines.rebuild_rollups [--set tenant=NAME] [--set from=YYYY-MM-DD] [--set to=YYYY-MM-DD]`, also through
+`ray job submit` and `llmhub job`. Prints one JSON object; exits 1 when something differs, 0 when nothing does.
+It changes nothing: a difference is a fault to be looked at, not to be painted over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+import ray.data
+
+from cluster.contract.columns import EVENT_SCHEMA, ROLLUP_DIMENSIONS, ROLLUP_SCHEMA, TOKEN_FIELDS
+from cluster.errors import HubError, RequestInvalid, Unavailable
+from cluster.lake.scan import ActiveFile, Snapshot, TableReader, files
+from cluster.lake.tables import PARTITION_COLUMNS, TABLES, uri
+from cluster.settings import Settings
+from cluster.tenancy import TenantScope, tenant_id
+from models.aggregate.difference import PARTITIONED_KEYS, difference
+from models.aggregate.rollup import MINUTE_US, merge, roll
+
+_OPTIONS: Final = ("tenant", "from", "to")
+_EVENT_COLUMNS: Final = (
+    *("occurred_at", *ROLLUP_DIMENSIONS, "user_id", "session_id", "cache_status", "guardrail_action"),
+    *("latency_ms", "ttft_ms", *TOKEN_FIELDS, "cost_usd", "counted"),
+)
+_ROWS_PER_BATCH: Final = 131_072
+# Partials the driver gathers before it merges them: bounds its memory, not the size of the table.
+_PARTIALS_PER_MERGE: Final = 64
+_LOOKS: Final = 200
+_BETWEEN_LOOKS_S: Final = 0.05
+_END_US: Final = 253_402_300_800_000_000  # year 10000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 no difference, 1 a difference or a failure, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.rebuild_rollups", description=__doc__)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="tenant, from, to (dates, [from, to))"
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        options = _options(chosen.set)
+        span_us = (_day_us(options.get("from"), 0), _day_us(options.get("to"), _END_US))
+    except RequestInvalid as error:
+        parser.error(error.message)
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False)
+        report = examine(Settings.from_environment().lake, options.get("tenant"), span_us)
+    except HubError as error:
+        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
+        return 1
+    print(json.dumps(report, indent=1))
+    return 1 if report["differences"] else 0
+
+
+def examine(lake: Path, tenant: str | None, span_us: tuple[int, int]) -> dict[str, Any]:
+    """The report: what was compared, and `difference` between roll-ups made again and stored ones.
+
+    Args:
+        lake: folder of the region's tables.
+        tenant: only this one; None for all.
+        span_us: [from, to) in microseconds since 1970, on day borders.
+
+    Raises:
+        Unavailable: the tables never stood at the same seals while we looked.
+    """
+    events, rollups = level(lake)
+    tenants = sorted({*events.by_tenant, *rollups.by_tenant}) if tenant is None else [tenant]
+    again = stored = _nothing()
+    if tenants:
+        scope = TenantScope.operator(tuple(map(tenant_id, tenants)), reason="rebuild_rollups compares all tenants")
+        again = _rolled_again([one.path for one in files(scope, events, *span_us)])
+        stored = _stored(files(scope, rollups, *span_us))
+    found = difference(again, stored)
+    return {
+        "events_version": events.version,
+        "rollup_version": rollups.version,
+        "tenants": len(tenants),
+        "events": int(pc.sum(again.column("event_count")).as_py() or 0),
+        "partials": again.num_rows,
+        "differences": [asdict(one) for one in found],
+    }
+
+
+def level(lake: Path) -> tuple[Snapshot, Snapshot]:
+    """Snapshots of events and roll-ups that hold the same seals.
+
+    A seal's roll-ups are committed before its events. So roll-ups read after events hold all of their seals, and no
+    more once no journal stands further there. (It may stand further in events: a seal of dead letters alone.)
+    """
+    events, rollups = TableReader(lake, "events"), TableReader(lake, "rollup_1m")
+    for _ in range(_LOOKS):
+        told, partials = events.refresh(), rollups.refresh()
+        journals = _journals(Path(uri(lake, "rollup_1m")) / "_delta_log", partials.version)
+        base = events.transaction_versions(journals)
+        ahead = rollups.transaction_versions(journals)
+        if all(sequence <= base.get(journal, 0) for journal, sequence in ahead.items()):
+            return told, partials
+        time.sleep(_BETWEEN_LOOKS_S)
+    raise Unavailable("events and roll-ups never stood at the same seals", retry_after_s=10.0)
+
+
+def _journals(log: Path, version: int) -> set[str]:
+    # Only the newest commits can be ahead of the events, so a log whose old part was cleaned up still tells enough.
+    journals: set[str] = set()
+    for number in range(version, max(version - 256, -1), -1):
+        path = log / f"{number:020d}.json"
+        if not path.exists():
+            continue
+        actions = (json.loads(line) for line in path.read_text().splitlines())
+        journals |= {action["txn"]["appId"] for action in actions if "txn" in action}
+    return journals
+
+
+def _rolled_again(paths: list[str]) -> pa.Table:
+    """Merged partials of event files, keyed by PARTITIONED_KEYS; read and rolled up by the cluster."""
+    if not paths:
+        return _nothing()
+    rows = ray.data.read_parquet(paths, schema=_readable(TABLES["events"].schema))
+    rows = rows.select_columns([*_EVENT_COLUMNS, *PARTITION_COLUMNS])
+    parts = rows.map_batches(_rolled, batch_format="pyarrow", batch_size=_ROWS_PER_BATCH, zero_copy_batch=True)
+    return _gathered(parts.iter_batches(batch_format="pyarrow", batch_size=None))
+
+
+def _stored(found: list[ActiveFile]) -> pa.Table:
+    """Merged partials of roll-up files. Read here: a thousandth of the events, and more files than rows are worth."""
+    return _gathered(
+        _placed(pq.ParquetFile(one.path, page_checksum_verification=True).read(), one.tenant_id, one.event_date)
+        for one in found
+    )
+
+
+def _gathered(parts: Iterable[pa.Table]) -> pa.Table:
+    gathered = [_nothing()]
+    for part in parts:
+        gathered.append(part)
+        if len(gathered) > _PARTIALS_PER_MERGE:
+            gathered = [merge(gathered, keys=PARTITIONED_KEYS)]
+    return merge(gathered, keys=PARTITIONED_KEYS)
+
+
+def _placed(partials: pa.Table, tenant: str, day: str) -> pa.Table:
+    for name, value in zip(PARTITION_COLUMNS, (tenant, day), strict=True):
+        partials = partials.append_column(name, pa.array([value] * partials.num_rows, pa.string()))
+    return partials
+
+
+def _readable(schema: pa.Schema) -> pa.Schema:
+    # Given rather than found: Ray would take it from the first file, and a tenant called "2026" for a number.
+    return pa.schema([*schema, *(pa.field(name, pa.string()) for name in PARTITION_COLUMNS)])
+
+
+def _rolled(batch: pa.Table) -> pa.Table:
+    """Partials of a batch that may hold rows of several tenants and days."""
+    events = batch.select(_EVENT_COLUMNS).cast(pa.schema([EVENT_SCHEMA.field(name) for name in _EVENT_COLUMNS]))
+    parts = []
+    for partition in _partitions(batch).to_pylist():
+        tenant, day = partition["tenant_id"], partition["event_date"]
+        mine = pc.and_(pc.equal(batch.column("tenant_id"), tenant), pc.equal(batch.column("event_date"), day))
+        parts.append(_placed(roll(events.filter(mine), MINUTE_US), tenant, day))
+    return _gathered(parts)
+
+
+def _partitions(batch: pa.Table) -> pa.Table:
+    return batch.group_by(list(PARTITION_COLUMNS)).aggregate([]).select(list(PARTITION_COLUMNS))
+
+
+def _nothing() -> pa.Table:
+    names = [pa.field(name, pa.string()) for name in PARTITION_COLUMNS]
+    return merge([pa.schema([*names, *ROLLUP_SCHEMA]).empty_table()], keys=PARTITIONED_KEYS)
+
+
+def _options(pairs: Sequence[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if name not in _OPTIONS or not value:
+            raise RequestInvalid(f"--set {pair}: not K=V with K one of {', '.join(_OPTIONS)}")
+        options[name] = value
+    return options
+
+
+def _day_us(text: str | None, absent: int) -> int:
+    if text is None:
+        return absent
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000
+    except ValueError as error:
+        raise RequestInvalid(f"{text!r} is not a date like 2026-01-31") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The doors of the hub: everything that speaks HTTP or gRPC."""

@@ -1,0 +1,79 @@
+"""GET /api/v1/metrics/timeseries and /aggregates, POST /api/v1/query: questions about measures."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from cluster.errors import BodyUnreadable, RequestInvalid
+from models.query.request import parse_body
+from serving.api.reading import asked, parameters, port, told
+from serving.auth.roles import Permission
+from serving.limits import Bodies
+
+router = APIRouter(prefix="/api/v1", tags=["reading"])
+
+_RANGE: Final = (
+    ("from", "RFC 3339 or relative (-24h), first instant inside", False),
+    ("to", "RFC 3339 or relative (now), first instant outside", False),
+)
+_SHARED: Final = (
+    ("measure", "name of a measure, see /api/v1/catalog", True),
+    *_RANGE,
+    ("group_by", "name of a dimension", True),
+    ("filter", "field:op:value or field:value", True),
+)
+
+
+@router.get(
+    "/metrics/timeseries",
+    response_model=None,
+    openapi_extra=asked(
+        *_SHARED,
+        ("granularity", "auto, 1m, 5m, 15m, 1h, 6h or 1d", False),
+        ("fill", "none, zero, null or previous", False),
+    ),
+)
+async def timeseries(request: Request) -> Response:
+    """Measures over time: one series for each measure and group."""
+    principal = await request.app.state.authorise(request, Permission.READ)
+    query = port(request)
+    return told(request, await query.metrics(principal.scope, "timeseries", parameters(request)))
+
+
+@router.get(
+    "/metrics/aggregates",
+    response_model=None,
+    openapi_extra=asked(
+        *_SHARED,
+        ("having", "measure:op:number", True),
+        ("order", "NAME, -NAME, NAME:asc or NAME:desc", True),
+        ("limit", "rows, 1 to 10000", False),
+        ("compare", "previous, or a time back such as -7d", False),
+    ),
+)
+async def aggregates(request: Request) -> Response:
+    """Measures over a range: one row for each group."""
+    principal = await request.app.state.authorise(request, Permission.READ)
+    query = port(request)
+    return told(request, await query.metrics(principal.scope, "aggregate", parameters(request)))
+
+
+@router.post("/query", response_model=None)
+async def post_query(request: Request) -> Response:
+    """The same questions as one JSON object: `{"kind": "timeseries"|"aggregate", "measure": [...], ...}`."""
+    principal = await request.app.state.authorise(request, Permission.READ)
+    bodies: Bodies = request.app.state.bodies
+    query = port(request)
+    async with bodies.body(request) as body:
+        try:
+            question = msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise BodyUnreadable("the body is not JSON") from error
+    if parameters(request):
+        raise RequestInvalid("a question sent as a body takes no query parameters", hint="Put them into the body.")
+    kind, pairs = parse_body(question)
+    return told(request, await query.metrics(principal.scope, kind, pairs))

@@ -1,0 +1,110 @@
+"""The FastAPI application: routers, middleware, and the parts they share. Knows nothing of Ray Serve."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+
+from cluster.clock import Clock
+from cluster.metadata.engine import Database
+from cluster.metadata.keys import KeyStore
+from cluster.metadata.tenants import TenantStore
+from cluster.settings import Settings
+from cluster.telemetry import Telemetry
+from serving import outages, problem
+from serving.answers import Answers
+from serving.api import (
+    catalog,
+    events,
+    health,
+    keys,
+    ledger,
+    metrics,
+    otlp,
+    prometheus,
+    search,
+    tenants,
+    traces,
+    web,
+)
+from serving.auth.api_keys import KeyGate
+from serving.auth.authorise import Authorise
+from serving.limits import Bodies, BodyBudget, SmallBodies
+from serving.otlp_grpc import OtlpExport
+from serving.query_port import QueryPort
+from serving.readings import Readings
+from serving.reception import Pool, Reception
+
+ROUTERS: Final = (
+    events.router,
+    otlp.router,
+    metrics.router,
+    search.router,
+    traces.router,
+    catalog.router,
+    keys.router,
+    tenants.router,
+    ledger.router,
+    health.router,
+    prometheus.router,
+    web.router,
+)
+
+# Paths that take whole files of events; `HUB_BODY_BYTES_MAX` bounds them.
+_EVENT_DOORS: Final = ("/api/v1/events", "/v1/")
+_SMALL_BODY_BYTES: Final = 1024 * 1024
+# Bodies of the largest size that one replica holds at once, before it tells senders to come again.
+_LARGEST_BODIES: Final = 4
+# Decoding lets go of the interpreter for most of its time; more threads than this only hold memory.
+_DECODE_THREADS: Final = 2
+_METADATA_THREADS: Final = 2
+
+
+def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Database, clock: Clock) -> FastAPI:
+    """The application over its parts.
+
+    Args:
+        query: answers questions; None for a hub of doors only, whose readiness says so.
+        metadata: a migrated store; the application does not close it.
+    """
+    decoding = ThreadPoolExecutor(_DECODE_THREADS, thread_name_prefix="decode")
+    asking = ThreadPoolExecutor(_METADATA_THREADS, thread_name_prefix="metadata")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        decoding.shutdown(wait=False, cancel_futures=True)
+        asking.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPI(
+        title="LLM Analytics Hub",
+        version=version("llm-analytics-hub"),
+        lifespan=lifespan,
+        redoc_url=None,
+        # Redirects would answer a POST with a trailing slash by a 307 that exporters do not follow.
+        redirect_slashes=False,
+    )
+    state = app.state
+    state.settings, state.pool, state.query, state.metadata, state.clock = settings, pool, query, metadata, clock
+    state.telemetry = Telemetry()
+    state.keys, state.tenants = KeyStore(metadata, clock), TenantStore(metadata, clock)
+    gate = KeyGate(state.keys, state.tenants, clock=clock, executor=asking, keep_s=settings.key_cache_s)
+    state.authorise = Authorise(gate)
+    state.body_budget = BodyBudget(_LARGEST_BODIES * settings.body_bytes_max)
+    state.bodies = Bodies(sent_max=settings.body_bytes_max, budget=state.body_budget)
+    state.reception = Reception(settings, pool, clock=clock, telemetry=state.telemetry, executor=decoding)
+    state.readings = Readings(pool, clock)
+    state.otlp_export = OtlpExport(state.authorise, state.reception)
+    problem.install(app)
+    outages.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    # The last added is the outermost.
+    app.add_middleware(SmallBodies, limit_bytes=_SMALL_BODY_BYTES, except_under=_EVENT_DOORS)
+    app.add_middleware(Answers, clock=clock, telemetry=state.telemetry)
+    return app

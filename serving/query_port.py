@@ -1,0 +1,127 @@
+"""What the doors ask the query engine, and the engine behind a Serve handle."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from cluster.clock import SystemClock
+from cluster.errors import HubError
+from cluster.settings import Settings
+from cluster.tenancy import TenantScope
+from models.query.request import Parameters
+from serving.query_engine import Answer, QueryEngine
+
+Answered = TypeVar("Answered")
+
+
+class QueryPort(Protocol):
+    """Kept as `app.state.query`. Every method raises HubError: RequestInvalid, NotFound, Busy, QueryTimeout."""
+
+    async def metrics(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
+        """A timeseries or an aggregate; `parameters` are (name, text) pairs as in a query string."""
+
+    async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        """Events, newest first."""
+
+    async def traces(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        """Traces, newest first."""
+
+    async def trace(self, scope: TenantScope, trace_id: str) -> Answer:
+        """One trace as a tree."""
+
+    async def catalog(self) -> Answer:
+        """What may be asked."""
+
+    async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Committed rows of each tenant; see QueryEngine.ledger_committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A HubError on its way home: Ray would wrap a raised one in an exception of its own."""
+
+    error: HubError
+
+
+class QueryReplica:
+    """A query engine in a Serve replica of its own."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        settings = Settings.from_environment(environment)
+        self._engine = QueryEngine(settings, SystemClock())
+        self._engine.start()
+
+    async def metrics(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer | Refusal:
+        return await _caught(self._engine.metrics(scope, kind, parameters))
+
+    async def search(self, scope: TenantScope, parameters: Parameters) -> Answer | Refusal:
+        return await _caught(self._engine.search(scope, parameters))
+
+    async def traces(self, scope: TenantScope, parameters: Parameters) -> Answer | Refusal:
+        return await _caught(self._engine.traces(scope, parameters))
+
+    async def trace(self, scope: TenantScope, trace_id: str) -> Answer | Refusal:
+        return await _caught(self._engine.trace(scope, trace_id))
+
+    async def catalog(self) -> Answer | Refusal:
+        return await _caught(self._engine.catalog())
+
+    async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any] | Refusal:
+        return await _caught(self._engine.ledger_committed(scope, journals))
+
+    def check_health(self) -> None:
+        """Serve replaces the replica when this raises."""
+        self._engine.check_health()
+
+
+async def _caught(answer: Awaitable[Answered]) -> Answered | Refusal:
+    try:
+        return await answer
+    except HubError as error:
+        return Refusal(error)
+
+
+class RemoteQuery:
+    """QueryPort over a Serve handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def metrics(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
+        answer: Answer | Refusal = await self._handle.metrics.remote(scope, kind, tuple(parameters))
+        return _raised(answer)
+
+    async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        answer: Answer | Refusal = await self._handle.search.remote(scope, tuple(parameters))
+        return _raised(answer)
+
+    async def traces(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        answer: Answer | Refusal = await self._handle.traces.remote(scope, tuple(parameters))
+        return _raised(answer)
+
+    async def trace(self, scope: TenantScope, trace_id: str) -> Answer:
+        answer: Answer | Refusal = await self._handle.trace.remote(scope, trace_id)
+        return _raised(answer)
+
+    async def catalog(self) -> Answer:
+        answer: Answer | Refusal = await self._handle.catalog.remote()
+        return _raised(answer)
+
+    async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any]:
+        answer: dict[str, Any] | Refusal = await self._handle.ledger_committed.remote(scope, journals)
+        return _raised(answer)
+
+
+def _raised(answer: Answered | Refusal) -> Answered:
+    if isinstance(answer, Refusal):
+        raise answer.error
+    return answer
+
+
+# One replica holds the roll-ups once and asks with all threads; its questions wait inside, where their deadline counts.
+QueryEngineDeployment = serve.deployment(name="query", max_ongoing_requests=1_024)(QueryReplica)

@@ -1,0 +1,66 @@
+"""The state of the hub as its parts tell it, read at most twice a second however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from actors.accounts import Account
+from cluster.clock import Clock
+from serving.reception import Pool
+
+KEEP_S: Final = 0.5
+
+Value = TypeVar("Value")
+
+
+class _Reading(Generic[Value]):
+    """One answer kept for a moment; many askers at once make one question."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Value]], clock: Clock) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._kept: tuple[Value, float] | None = None
+
+    async def value(self) -> Value:
+        async with self._lock:
+            if self._kept is not None and self._clock.monotonic_s() < self._kept[1]:
+                return self._kept[0]
+            value = await self._ask()
+            self._kept = (value, self._clock.monotonic_s() + KEEP_S)
+            return value
+
+
+class Readings:
+    """Shards, committer and ledger, each kept for half a second.
+
+    Without it every probe, scrape and open page would be a call to every actor.
+    """
+
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self._shards: _Reading[Sequence[Mapping[str, Any]]] = _Reading(pool.status, clock)
+        self._committer: _Reading[Mapping[str, Any]] = _Reading(pool.committer, clock)
+        self._ledger: _Reading[Mapping[str, Account]] = _Reading(pool.ledger, clock)
+
+    async def shards(self) -> Sequence[Mapping[str, Any]]:
+        """State of each shard; one that does not answer is named "away"."""
+        return await self._shards.value()
+
+    async def committer(self) -> Mapping[str, Any]:
+        """Status of the committer, empty while it does not answer."""
+        return await self._committer.value()
+
+    async def ledger(self) -> Mapping[str, Account]:
+        """Account of every tenant.
+
+        Raises:
+            Unavailable: a part of the hub does not answer, so no sound sum can be given.
+        """
+        return await self._ledger.value()
+
+
+def freshness_s(shards: Sequence[Mapping[str, Any]]) -> float:
+    """Age of the oldest event that is not in the tables yet, in seconds; 0 when all are."""
+    return max((float(shard.get("lag_s", 0.0)) for shard in shards), default=0.0)

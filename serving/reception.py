@@ -1,0 +1,179 @@
+"""From a body at a door to its receipt: inflate, decode, admit. Every door for events ends here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, TypeVar
+
+import pyarrow as pa
+
+from actors.accounts import Account
+from cluster.clock import Clock
+from cluster.contract.decode import decode
+from cluster.contract.event import MODULES
+from cluster.contract.inflate import inflate
+from cluster.contract.rows import DecodeContext, Decoded, Refusal
+from cluster.contract.sources import otlp
+from cluster.errors import BodyTooLarge, RequestInvalid
+from cluster.settings import Settings
+from cluster.telemetry import Telemetry
+from cluster.tenancy import TenantId
+from serving.auth.principal import Principal
+
+# Below this a thread costs more than the decoding it would take off the event loop.
+_INLINE_BYTES_MAX: Final = 64 * 1024
+
+Made = TypeVar("Made")
+
+_DECODE_OTLP: Final = {"traces": otlp.decode_traces, "logs": otlp.decode_logs, "metrics": otlp.decode_metrics}
+_FROM_MESSAGE: Final[dict[str, Callable[[Any, DecodeContext], Decoded]]] = {
+    "traces": otlp.traces_from_message,
+    "logs": otlp.logs_from_message,
+    "metrics": otlp.metrics_from_message,
+}
+
+
+class Admitted(Protocol):
+    """What the shards answer to a batch: accepted + repeated = its rows."""
+
+    @property
+    def accepted(self) -> int: ...
+
+    @property
+    def repeated(self) -> int: ...
+
+
+class Pool(Protocol):
+    """The shards, as the doors see them; `actors.pool.ShardPool` in a cluster."""
+
+    async def admit(
+        self, tenant: TenantId, events: pa.RecordBatch | None, dead_letters: pa.RecordBatch | None
+    ) -> Admitted: ...
+
+    async def ledger(self) -> Mapping[str, Account]: ...
+
+    async def status(self) -> Sequence[Mapping[str, Any]]: ...
+
+    async def committer(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of the rows of one body: accepted + repeated + refused = rows sent.
+
+    Attributes:
+        refusals: the first hundred refused rows; all of them are kept as dead letters.
+    """
+
+    accepted: int
+    repeated: int
+    refused: int
+    refusals: list[Refusal]
+
+
+class Reception:
+    """Takes bodies in; one for each replica."""
+
+    def __init__(
+        self, settings: Settings, pool: Pool, *, clock: Clock, telemetry: Telemetry, executor: Executor
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._clock = clock
+        self._telemetry = telemetry
+        self._executor = executor
+
+    async def events(
+        self, principal: Principal, body: bytes, *, content_type: str, encoding: str, module: str | None
+    ) -> Receipt:
+        """Rows of NDJSON, JSON, Arrow or Parquet.
+
+        Raises:
+            RequestInvalid: `module` is not one of ours.
+            BodyUnreadable, BodyTooLarge, MediaTypeUnsupported: the body as a whole cannot be taken.
+            Busy: nothing acknowledged; the same body may be sent again.
+        """
+        if module is not None and module not in MODULES:
+            raise RequestInvalid(f"module {module[:80]!r} is not one of {', '.join(MODULES)}")
+        context = self._context(principal, source="events", module=module)
+
+        def work() -> Decoded:
+            return decode(self._inflated(body, encoding), content_type=content_type, context=context)
+
+        decoded = await self._decoded("events", work, inline=not encoding and len(body) <= _INLINE_BYTES_MAX)
+        return await self._admitted(principal, "events", decoded)
+
+    async def otlp(
+        self, principal: Principal, body: bytes, *, signal: str, content_type: str, encoding: str
+    ) -> Receipt:
+        """An OTLP/HTTP body of one signal: "traces", "logs" or "metrics".
+
+        Raises: as `events`.
+        """
+        context = self._context(principal, source=f"otlp.{signal}", module=None)
+
+        def work() -> Decoded:
+            return _DECODE_OTLP[signal](self._inflated(body, encoding), content_type, context)
+
+        decoded = await self._decoded(
+            f"otlp_http_{signal}", work, inline=not encoding and len(body) <= _INLINE_BYTES_MAX
+        )
+        return await self._admitted(principal, f"otlp_http_{signal}", decoded)
+
+    async def otlp_message(self, principal: Principal, message: Any, *, signal: str) -> Receipt:
+        """An OTLP/gRPC request that the transport has already parsed.
+
+        Raises: as `events`.
+        """
+        context = self._context(principal, source=f"otlp.{signal}", module=None)
+        size = message.ByteSize()
+        if size > self._settings.inflated_bytes_max:
+            raise BodyTooLarge(f"the message is over {self._settings.inflated_bytes_max} bytes")
+        inline = size <= _INLINE_BYTES_MAX
+        decoded = await self._decoded(
+            f"otlp_grpc_{signal}", lambda: _FROM_MESSAGE[signal](message, context), inline=inline
+        )
+        return await self._admitted(principal, f"otlp_grpc_{signal}", decoded)
+
+    def _context(self, principal: Principal, *, source: str, module: str | None) -> DecodeContext:
+        return DecodeContext(
+            tenant_id=principal.tenant,
+            region=self._settings.region,
+            received_at_us=self._clock.now_us(),
+            project_id=principal.project_id,
+            module=module,
+            source=source,
+            rows_max=self._settings.rows_per_request_max,
+            row_bytes_max=self._settings.row_bytes_max,
+            inflated_bytes_max=self._settings.inflated_bytes_max,
+        )
+
+    def _inflated(self, body: bytes, encoding: str) -> bytes:
+        settings = self._settings
+        return inflate(
+            body,
+            encoding,
+            sent_max=settings.body_bytes_max,
+            inflated_max=settings.inflated_bytes_max,
+            ratio_max=settings.inflate_ratio_max,
+        )
+
+    async def _decoded(self, door: str, work: Callable[[], Decoded], *, inline: bool) -> Decoded:
+        with self._telemetry.decode_seconds.labels(door).time():
+            # An encoded body may unpack to two hundred times its size, so its length says nothing.
+            if inline:
+                return work()
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    async def _admitted(self, principal: Principal, door: str, decoded: Decoded) -> Receipt:
+        receipt = Receipt(0, 0, decoded.dead_letters.num_rows, decoded.refusals)
+        if decoded.row_count:
+            with self._telemetry.admit_seconds.labels(door).time():
+                admitted = await self._pool.admit(principal.tenant, decoded.events, decoded.dead_letters)
+            receipt = replace(receipt, accepted=admitted.accepted, repeated=admitted.repeated)
+        for result in ("accepted", "repeated", "refused"):
+            self._telemetry.rows.labels(door, result).inc(getattr(receipt, result))
+        return receipt

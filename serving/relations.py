@@ -1,0 +1,64 @@
+"""Rows a question may see, as SQL: the pruned files of a snapshot, cut to the scope's tenants and project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cluster.lake.scan import Snapshot, files
+from cluster.lake.tables import TABLES
+from cluster.tenancy import TenantScope
+from models.query.sql import Fragment, bound, placed
+from models.query.times import Range
+
+
+def read_files(paths: Iterable[str]) -> Fragment:
+    """SELECT of all rows of Parquet files, the partition columns of their paths included."""
+    return Fragment(
+        "SELECT * FROM read_parquet(?, hive_partitioning = true, "
+        "hive_types = {'tenant_id': 'VARCHAR', 'event_date': 'DATE'})",
+        (list(paths),),
+    )
+
+
+def owned(scope: TenantScope, rows: Fragment) -> Fragment:
+    """The rows of the scope's tenants and project.
+
+    Files are pruned by tenant already; the condition stands all the same, because a foreign row must not depend on
+    one mechanism.
+    """
+    marks = ", ".join("?" * len(scope.tenants))
+    tenants = Fragment(f"tenant_id IN ({marks})", tuple(scope.tenants))
+    if scope.project_id is None:
+        return placed("SELECT * FROM ({}) AS seen WHERE {}", rows, tenants)
+    return placed("SELECT * FROM ({}) AS seen WHERE {} AND project_id = ?", rows, tenants, bound(scope.project_id))
+
+
+def lake_rows(scope: TenantScope, snapshot: Snapshot, span: Range) -> Fragment:
+    """SELECT of a table's rows that may be seen and can lie in the range, from the files alone."""
+    found = files(scope, snapshot, span.from_us, span.to_us)
+    if not found:
+        return empty_rows(snapshot.table)
+    return owned(scope, read_files(one.path for one in found))
+
+
+def empty_rows(table: str) -> Fragment:
+    """SELECT of no rows with the columns of the table, for a range that no file reaches into."""
+    columns = ", ".join(f"CAST(NULL AS {_TYPES[str(one.type)]}) AS {one.name}" for one in TABLES[table].full_schema)
+    return Fragment(f"SELECT {columns} WHERE false")
+
+
+_TYPES = {
+    "string": "VARCHAR",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+    "double": "DOUBLE",
+    "int64": "BIGINT",
+    "int16": "SMALLINT",
+    "bool": "BOOLEAN",
+    "binary": "BLOB",
+    "date32[day]": "DATE",
+    "decimal128(18, 9)": "DECIMAL(18,9)",
+    "list<item: int32>": "INTEGER[]",
+    "list<item: int64>": "BIGINT[]",
+    "list<element: int32>": "INTEGER[]",
+    "list<element: int64>": "BIGINT[]",
+}

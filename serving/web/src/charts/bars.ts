@@ -1,0 +1,111 @@
+/** Bars: one per name, upright or lying, and stacked over time. */
+
+import { show } from '../lib/format';
+import { FONT, grid, rowTip, SIZE, timeAxis, timeTip, valueAxis, type Room } from './cartesian';
+import type { Option } from './engine';
+import { labelOf, numbersOf, valuesOf, type Column, type Frame } from './frame';
+import { colourOf, fade } from './paint';
+
+/** Mean width of a letter at the size of an axis label, px. */
+const LETTER = 6.4;
+
+function coloured(column: Column, room: Room): Option[] {
+  return numbersOf(column).map((value, row) => ({
+    value, itemStyle: { color: colourOf(column.inks?.[row] ?? column.ink, room.paint) },
+  }));
+}
+
+/** A long name over some lines, broken behind its separators where it has any. */
+function wrapped(name: string, letters: number, lines: number): string {
+  const made: string[] = [''];
+  for (const piece of name.split(/(?<=[-_/: ])/)) {
+    const last = made.length - 1;
+    if ((made[last] ?? '').length + piece.length <= letters || made[last] === '') made[last] += piece;
+    else made.push(piece);
+  }
+  const kept = made.slice(0, lines).map((text) => (text.length > letters + 1 ? `${text.slice(0, letters - 1)}…` : text));
+  if (made.length > lines) kept[lines - 1] = `${(kept[lines - 1] ?? '').replace(/[-_/.: …]+$/, '')}…`;
+  return kept.join('\n');
+}
+
+/** Upright bars; further measures marked as ticks across the bar. */
+export function bar(frame: Frame, room: Room): Option {
+  const names = (labelOf(frame)?.values ?? []).map(String);
+  const [first, ...rest] = valuesOf(frame);
+  if (!first) return {};
+  const each = (room.width - 64) / Math.max(1, names.length);
+  const steep = each < 58;
+  const thick = Math.round(Math.min(44, each * 0.58));
+  return {
+    grid: grid(), tooltip: rowTip(frame, room),
+    xAxis: {
+      type: 'category', data: names, axisTick: { show: false }, axisLine: { lineStyle: { color: room.paint.line } },
+      axisLabel: {
+        color: room.paint.muted, fontSize: SIZE, fontFamily: FONT, interval: 0, margin: 9, lineHeight: 14,
+        ...(steep
+          ? { rotate: 48, width: 104, overflow: 'truncate', ellipsis: '…' }
+          : { formatter: (name: string) => wrapped(name, Math.floor((each - 6) / LETTER), 3) }),
+      },
+    },
+    yAxis: valueAxis(first.unit, room),
+    series: [
+      { type: 'bar', id: first.key, name: first.label, data: coloured(first, room), barWidth: thick, silent: true,
+        itemStyle: { borderRadius: [3, 3, 0, 0] } },
+      ...rest.filter((column) => column.mark).map((column) => ({
+        type: 'scatter', id: column.key, name: column.label, data: numbersOf(column), silent: true,
+        symbol: 'rect', symbolSize: [thick * 0.72, 2.5], itemStyle: { color: room.paint.muted }, z: 4,
+      })),
+    ],
+  };
+}
+
+/** Lying bars, longest on top, each with its value at the end. */
+export function horizontalBar(frame: Frame, room: Room): Option {
+  const names = (labelOf(frame)?.values ?? []).map(String);
+  const first = valuesOf(frame)[0];
+  if (!first) return {};
+  const thick = Math.round(Math.min(18, ((room.height - 16) / Math.max(1, names.length)) * 0.56));
+  return {
+    grid: grid({ right: 0, top: 0, left: 0 }), tooltip: rowTip(frame, room),
+    yAxis: [
+      {
+        type: 'category', data: names, inverse: true, axisTick: { show: false }, axisLine: { show: false },
+        axisLabel: {
+          color: room.paint.text, fontSize: SIZE + 0.5, fontFamily: FONT, interval: 0, overflow: 'truncate', ellipsis: '…',
+          width: Math.min(150, room.width * 0.36), margin: 10,
+        },
+      },
+      // The values as a column of their own, flush right: numbers are compared by their last digit.
+      {
+        type: 'category', data: names, inverse: true, position: 'right', axisTick: { show: false }, axisLine: { show: false },
+        axisPointer: { show: false },
+        axisLabel: {
+          color: room.paint.text, fontSize: SIZE + 0.5, fontWeight: 600, fontFamily: FONT, interval: 0, margin: 46, align: 'right',
+          formatter: (_: string, row: number) => show(first.values[row], first.unit),
+        },
+      },
+    ],
+    xAxis: { type: 'value', min: 0, max: 'dataMax', show: false },
+    series: [{
+      type: 'bar', id: first.key, name: first.label, data: coloured(first, room), barWidth: thick, silent: true,
+      itemStyle: { borderRadius: 3 }, showBackground: true,
+      backgroundStyle: { color: fade(room.paint.line, 0.28), borderRadius: 3 },
+    }],
+  };
+}
+
+/** Bars over time, one stack per window; the window that is not over yet is paler. */
+export function stackedBar(frame: Frame, room: Room): Option {
+  const columns = valuesOf(frame);
+  const each = (room.width - 64) / Math.max(1, frame.rows);
+  return {
+    grid: grid(), tooltip: timeTip(frame, room, 'stacked'),
+    xAxis: timeAxis(frame, room), yAxis: valueAxis(columns[0]?.unit ?? 'count', room),
+    series: columns.map((column) => ({
+      type: 'bar', id: column.key, name: column.label, stack: 'all', silent: true, barMaxWidth: 34,
+      barCategoryGap: each > 10 ? '26%' : each > 5 ? '18%' : '8%',
+      itemStyle: { color: colourOf(column.ink, room.paint) },
+      data: numbersOf(column).map((value, i) => (i >= frame.openFrom ? { value, itemStyle: { opacity: 0.5 } } : value)),
+    })),
+  };
+}

@@ -1,0 +1,121 @@
+/** What all charts with axes share: quiet grid lines, ticks at round local times, and one tooltip. */
+
+import { show, tick } from '../lib/format';
+import type { Unit } from '../lib/measures';
+import { tickOf, utcOf, windowOf } from '../lib/time';
+import type { Option } from './engine';
+import { timeOf, valuesOf, type Column, type Frame } from './frame';
+import { colourOf, type Paint } from './paint';
+import { tooltip } from './tooltip';
+
+/** What an option builder may look at besides the frame. */
+export interface Room {
+  width: number;
+  height: number;
+  paint: Paint;
+  rangeMs: number;
+}
+
+export const FONT = 'ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif';
+export const SIZE = 11;
+
+const MINUTE = 60_000;
+const NICE_MINUTES = [5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440, 2880];
+
+export function grid(change: Option = {}): Option {
+  return { left: 4, right: 8, top: 12, bottom: 2, containLabel: true, ...change };
+}
+
+export function valueAxis(unit: Unit, { paint, height }: Room, change: Option = {}): Option {
+  return {
+    type: 'value', splitNumber: height < 190 ? 3 : 4, min: 0,
+    axisLabel: { color: paint.muted, fontSize: SIZE, fontFamily: FONT, formatter: (v: number) => tick(v, unit), hideOverlap: true },
+    axisLine: { show: false }, axisTick: { show: false },
+    splitLine: { lineStyle: { color: paint.grid, width: 1 } },
+    ...(unit === 'count' || unit === 'tokens' ? { minInterval: 1 } : {}),
+    ...change,
+  };
+}
+
+/** A ratio that is zero all along still needs an axis: up to 1 %. */
+export function flat(columns: Column[]): Option {
+  const none = columns.every((column) => column.values.every((value) => !value));
+  return none && columns[0]?.unit === 'ratio' ? { max: 0.01, interval: 0.005 } : {};
+}
+
+/** How far apart labelled ticks may stand so that they do not touch, as whole local clock steps. */
+function labelStep(rangeMs: number, width: number): number {
+  const fits = Math.max(2, Math.floor(width / 92));
+  const wanted = rangeMs / fits / MINUTE;
+  return (NICE_MINUTES.find((minutes) => minutes >= wanted) ?? 2880) * MINUTE;
+}
+
+/** Labels where the local clock is round, not where the array index is. */
+function roundLocal(ms: number, step: number): boolean {
+  const local = ms - new Date(ms).getTimezoneOffset() * MINUTE;
+  return local % step === 0;
+}
+
+export function timeAxis(frame: Frame, room: Room): Option {
+  const instants = (timeOf(frame)?.values ?? []) as number[];
+  const step = Math.max(labelStep(room.rangeMs, room.width - 60), frame.stepMs ?? 0);
+  const labelled = (index: number): boolean => roundLocal(instants[index] ?? 0, step);
+  return {
+    type: 'category', data: instants, boundaryGap: true,
+    axisLine: { lineStyle: { color: room.paint.line } },
+    axisTick: { show: true, interval: labelled, alignWithLabel: true, length: 4, lineStyle: { color: room.paint.line } },
+    axisLabel: {
+      color: room.paint.muted, fontSize: SIZE, fontFamily: FONT, interval: labelled, margin: 9, hideOverlap: true,
+      formatter: (value: string) => tickOf(Number(value), room.rangeMs),
+    },
+    axisPointer: { label: { show: false } },
+  };
+}
+
+/** Above or beside the pointer, never under it, and inside the panel. */
+const TIP: Option = {
+  confine: true, transitionDuration: 0, padding: 0, borderWidth: 0, backgroundColor: 'transparent', extraCssText: 'box-shadow:none',
+};
+
+export function timeTip(frame: Frame, room: Room, order: 'given' | 'stacked' = 'given'): Option {
+  const instants = (timeOf(frame)?.values ?? []) as number[];
+  return {
+    ...TIP, trigger: 'axis',
+    axisPointer: { type: 'line', lineStyle: { color: room.paint.muted, width: 1, type: [3, 3] }, z: 0 },
+    formatter: (hits: { dataIndex: number }[]) => {
+      const row = hits[0]?.dataIndex ?? 0;
+      const columns = valuesOf(frame);
+      const shown = order === 'stacked' ? columns.filter((column) => column.values[row]) : columns;
+      const lines = shown.map((column) => lineOf(column, row, room.paint));
+      const total = shown.reduce((sum, column) => sum + Number(column.values[row] ?? 0), 0);
+      if (order === 'stacked' && shown.length !== 1) {
+        lines.push({ colour: 'transparent', label: 'Total', value: show(total, columns[0]?.unit ?? 'count'), quiet: false });
+      }
+      const at = instants[row] ?? 0;
+      const open = row >= frame.openFrom ? ' · so far' : '';
+      return tooltip(windowOf(at, frame.stepMs) + open, utcOf(at), lines);
+    },
+  };
+}
+
+export function rowTip(frame: Frame, room: Room): Option {
+  const names = frame.columns[0]?.values ?? [];
+  return {
+    ...TIP, trigger: 'axis', axisPointer: { type: 'shadow', shadowStyle: { color: room.paint.grid, opacity: 0.6 } },
+    formatter: (hits: { dataIndex: number }[]) => {
+      const row = hits[0]?.dataIndex ?? 0;
+      return tooltip(String(names[row] ?? ''), '', valuesOf(frame).map((column) => lineOf(column, row, room.paint)));
+    },
+  };
+}
+
+export function itemTip(build: (row: number) => HTMLElement): Option {
+  return { ...TIP, trigger: 'item', formatter: (hit: { dataIndex: number }) => build(hit.dataIndex) };
+}
+
+function lineOf(column: Column, row: number, paint: Paint): { colour: string; label: string; value: string; quiet: boolean } {
+  return {
+    colour: colourOf(column.mark ? 'ghost' : (column.inks?.[row] ?? column.ink), paint), label: column.label,
+    value: show(column.values[row], column.units?.[row] ?? column.unit), quiet: Boolean(column.ghost || column.mark),
+  };
+}

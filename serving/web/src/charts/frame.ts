@@ -1,0 +1,54 @@
+/** A Frame is one answer as a small table. The chart draws it and the table view prints it, so both always agree. */
+
+import type { Unit } from '../lib/measures';
+
+/** What a colour means; the painter turns it into one for the current theme. */
+export type Ink = { slot: number } | 'accent' | 'bad' | 'good' | 'warn' | 'other' | 'ghost';
+
+export interface Column {
+  key: string;
+  label: string;
+  role: 'time' | 'label' | 'value' | 'note';
+  unit: Unit;
+  values: (number | string | null)[];
+  ink: Ink;
+  /** Drawn behind the rest and left out of sums: the period before. */
+  ghost?: boolean;
+  /** Drawn as a mark on the bar of the first value: a quantile beside its mean. */
+  mark?: boolean;
+  /** Rows may differ in unit, as gauges do. */
+  units?: Unit[];
+  inks?: Ink[];
+}
+
+export interface Frame {
+  columns: Column[];
+  rows: number;
+  /** Width of a time window, ms; null where rows are not windows. */
+  stepMs: number | null;
+  granularity: string | null;
+  /** Index of the first window that is not over yet; equal to `rows` where all are. */
+  openFrom: number;
+}
+
+export const EMPTY_FRAME: Frame = { columns: [], rows: 0, stepMs: null, granularity: null, openFrom: 0 };
+
+export const timeOf = (frame: Frame): Column | undefined => frame.columns.find((column) => column.role === 'time');
+export const labelOf = (frame: Frame): Column | undefined => frame.columns.find((column) => column.role === 'label');
+export const valuesOf = (frame: Frame): Column[] => frame.columns.filter((column) => column.role === 'value');
+
+export function numbersOf(column: Column): (number | null)[] {
+  return column.values.map((value) => (typeof value === 'number' ? value : null));
+}
+
+export function sumOf(column: Column): number {
+  return numbersOf(column).reduce<number>((sum, value) => sum + (value ?? 0), 0);
+}
+
+/** Nothing to draw: no rows, or amounts that are all nothing. A ratio of zero is a finding, not an absence. */
+export function isEmpty(frame: Frame): boolean {
+  const drawn = valuesOf(frame).filter((column) => !column.ghost);
+  return drawn.every((column) =>
+    column.values.every((value) => value === null || (value === 0 && column.unit !== 'ratio' && !column.units)),
+  );
+}

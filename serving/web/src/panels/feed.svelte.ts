@@ -1,0 +1,41 @@
+/** Keeps the answers to some addresses current: asks again on each beat, and shows the old ones meanwhile. */
+
+import { ask } from '../lib/client';
+import { pulse } from '../lib/pulse.svelte';
+
+export class Feed {
+  answers = $state.raw<unknown[] | null>(null);
+  /** What `answers` answer: differs from what is asked now while a new view loads. */
+  answered = $state('');
+  at = $state<number | null>(null);
+  fault = $state.raw<unknown>(null);
+  private round = 0;
+
+  /** To be called while a component is set up, since it lives as long as that. */
+  constructor(private readonly addresses: () => string[]) {
+    $effect(() => {
+      void pulse.beat;
+      void this.load(this.addresses());
+    });
+  }
+
+  get stale(): boolean {
+    return this.answers !== null && this.answered !== this.addresses().join('\n');
+  }
+
+  private async load(addresses: string[]): Promise<void> {
+    const round = ++this.round;
+    const at = Date.now();
+    try {
+      const answers = await Promise.all(addresses.map((address) => ask<unknown>(address)));
+      if (round !== this.round) return;
+      const same = this.answers !== null && answers.every((answer, i) => answer === this.answers?.[i]);
+      if (!same) this.answers = answers;
+      this.answered = addresses.join('\n');
+      this.at = at;
+      this.fault = null;
+    } catch (fault) {
+      if (round === this.round) this.fault = fault;
+    }
+  }
+}

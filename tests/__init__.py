@@ -1,0 +1,1 @@
+"""Tests: the six rooms mirrored, then promises, journeys, house rules and benchmarks."""

@@ -1,0 +1,1 @@
+"""Tests of the event contract: decoders, dialects and the rules of a row."""

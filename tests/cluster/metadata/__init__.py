@@ -1,0 +1,1 @@
+"""Tests of the metadata store, each over SQLite in a temporary folder."""
