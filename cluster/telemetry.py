@@ -36,7 +36,9 @@ BODY_BYTES: Final = Metric("hub_body_held_bytes", "gauge", "Memory held by reque
 # Decoding alone, by door: what a slow format costs.
 DECODE_SECONDS: Final = Metric("hub_decode_seconds", "histogram", "Time to decode one body.", ("door",))
 # Admission alone: the shard's journal and fsync are inside.
-ADMIT_SECONDS: Final = Metric("hub_admit_seconds", "histogram", "Time until the shards acknowledged a batch.", ("door",))
+ADMIT_SECONDS: Final = Metric(
+    "hub_admit_seconds", "histogram", "Time until the shards acknowledged a batch.", ("door",)
+)
 # Rows at the doors of this replica; the ledger below counts them once for the whole hub.
 ROWS: Final = Metric("hub_rows_total", "counter", "Rows answered by this replica.", ("door", "result"))
 # From the ledger, by tenant: the first and the largest tenants, the rest under "_other".

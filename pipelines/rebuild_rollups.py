@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ _ROWS_PER_BATCH: Final = 131_072
 _PARTIALS_PER_MERGE: Final = 64
 _LOOKS: Final = 200
 _BETWEEN_LOOKS_S: Final = 0.05
+_DAYS: Final = ("1970-01-01", "9999-12-31")
 _END_US: Final = 253_402_300_800_000_000  # year 10000
 
 
@@ -54,12 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         options = _options(chosen.set)
-        span_us = (_day_us(options.get("from"), 0), _day_us(options.get("to"), _END_US))
+        days = _days(options)
     except RequestInvalid as error:
         parser.error(error.message)
     try:
         ray.init(ignore_reinit_error=True, log_to_driver=False)
-        report = examine(Settings.from_environment().lake, options.get("tenant"), span_us)
+        report = examine(Settings.from_environment().lake, options.get("tenant"), days)
     except HubError as error:
         print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
         return 1
@@ -67,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report["differences"] else 0
 
 
-def examine(lake: Path, tenant: str | None, span_us: tuple[int, int]) -> dict[str, Any]:
+def examine(lake: Path, tenant: str | None, days: tuple[str, str]) -> dict[str, Any]:
     """The report: what was compared, and `difference` between roll-ups made again and stored ones.
 
     Args:
         lake: folder of the region's tables.
         tenant: only this one; None for all.
-        span_us: [from, to) in microseconds since 1970, on day borders.
+        days: [from, to) as ISO dates.
 
     Raises:
         Unavailable: the tables never stood at the same seals while we looked.
@@ -83,8 +84,8 @@ def examine(lake: Path, tenant: str | None, span_us: tuple[int, int]) -> dict[st
     again = stored = _nothing()
     if tenants:
         scope = TenantScope.operator(tuple(map(tenant_id, tenants)), reason="rebuild_rollups compares all tenants")
-        again = _rolled_again([one.path for one in files(scope, events, *span_us)])
-        stored = _stored(files(scope, rollups, *span_us))
+        again = _rolled_again([one.path for one in _files(scope, events, days)])
+        stored = _stored(_files(scope, rollups, days))
     found = difference(again, stored)
     return {
         "events_version": events.version,
@@ -124,6 +125,11 @@ def _journals(log: Path, version: int) -> set[str]:
         actions = (json.loads(line) for line in path.read_text().splitlines())
         journals |= {action["txn"]["appId"] for action in actions if "txn" in action}
     return journals
+
+
+def _files(scope: TenantScope, snapshot: Snapshot, days: tuple[str, str]) -> list[ActiveFile]:
+    # By partition, not by instants: the last window of a day starts a minute before its last event.
+    return [one for one in files(scope, snapshot, 0, _END_US) if days[0] <= one.event_date < days[1]]
 
 
 def _rolled_again(paths: list[str]) -> pa.Table:
@@ -194,13 +200,13 @@ def _options(pairs: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _day_us(text: str | None, absent: int) -> int:
-    if text is None:
-        return absent
+def _days(options: dict[str, str]) -> tuple[str, str]:
+    days = options.get("from", _DAYS[0]), options.get("to", _DAYS[1])
     try:
-        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000
+        first, last = (date.fromisoformat(day).isoformat() for day in days)
     except ValueError as error:
-        raise RequestInvalid(f"{text!r} is not a date like 2026-01-31") from error
+        raise RequestInvalid(f"{days} are not dates like 2026-01-31") from error
+    return first, last
 
 
 if __name__ == "__main__":

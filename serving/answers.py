@@ -28,6 +28,9 @@ _DOCS_POLICY: Final = (
 )
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
+# Set in the scope by a server that writes the request id into every answer itself.
+ID_TOLD: Final = "hub.request_id_told"
+
 NewId = Callable[[], str]
 
 
@@ -67,7 +70,7 @@ class Answers:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _complete(MutableHeaders(scope=message), scope["path"], request_id)
+                _complete(MutableHeaders(scope=message), scope["path"], None if ID_TOLD in scope else request_id)
             await send(message)
 
         failure: Exception | None = None
@@ -114,10 +117,11 @@ def _given_id(scope: Scope) -> str | None:
     return text if REQUEST_ID.fullmatch(text) else None
 
 
-def _complete(headers: MutableHeaders, path: str, request_id: str) -> None:
+def _complete(headers: MutableHeaders, path: str, request_id: str | None) -> None:
     # The edge takes an answer without this mark for the proxy's own and turns its 404 and 500 into 503.
     headers["x-hub"] = "1"
-    headers["x-request-id"] = request_id
+    if request_id is not None:
+        headers["x-request-id"] = request_id
     headers.setdefault("x-content-type-options", "nosniff")
     headers.setdefault("referrer-policy", "no-referrer")
     headers.setdefault("cache-control", "no-store")

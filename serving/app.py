@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import ray
 from fastapi import FastAPI
-from google.protobuf.message import Message
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import BackpressureConfig
@@ -20,6 +20,7 @@ from cluster.clock import SystemClock
 from cluster.metadata.schema import open_metadata
 from cluster.settings import Settings
 from cluster.telemetry import configure_log
+from serving.answers import ID_TOLD
 from serving.ingress import build
 from serving.query_port import QueryEngineDeployment, RemoteQuery
 
@@ -49,11 +50,13 @@ class Ingress:
         """The ASGI application; called once by Serve, on the event loop that will serve it."""
         clock = SystemClock()
         pool = ShardPool.connect(self._settings)
-        application = build(self._settings, pool, self._query, open_metadata(self._settings, clock), clock)
+        application = build(self._settings, pool, self._query, open_metadata(self._settings, clock), clock=clock)
         self._application = application
 
         async def application_only(scope: Scope, receive: Receive, send: Send) -> None:
             # Serve would add handlers of its own to a FastAPI object, whose answers are not problem+json.
+            # It also appends the request id to every answer, which would then stand there twice.
+            scope[ID_TOLD] = True
             await application(scope, receive, send)
 
         return application_only

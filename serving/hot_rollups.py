@@ -30,6 +30,8 @@ _LOAD_ROWS: Final = 400_000
 # New partials of a day are merged when there are so many: a merge costs some 2 us a row and halves what questions read.
 _MERGE_ROWS: Final = 20_000
 _LOAD_SHARE: Final = 0.7
+# A question over more days is a union of more tables, each planned.
+_DAYS_MAX: Final = 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,6 @@ class Day:
 
     start_us: int
     files: frozenset[str]
-    file_rows: int
     new_rows: int
 
     @property
@@ -62,14 +63,19 @@ class HotState:
 class HotRollups:
     """Keeps the newest days of `rollup_1m` in a DuckDB connection of its own; one thread updates, many read."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, memory_bytes: int) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, *, memory_bytes: int, merge_rows: int = _MERGE_ROWS
+    ) -> None:
         """
         Args:
             memory_bytes: older days are left to the files once in-memory tables take more.
+            merge_rows: new partials of a day that are merged at once.
         """
         self._cursor = connection.cursor()
         self._memory_bytes = memory_bytes
+        self._merge_rows = merge_rows
         self._cursor.execute(f"CREATE TABLE hot_empty AS SELECT * FROM ({_empty(self._cursor)})")
+        self._days_most = _DAYS_MAX
         self.state = HotState()
 
     def rows(self, scope: TenantScope, span: Range, columns: Iterable[str]) -> Fragment | None:
@@ -97,13 +103,22 @@ class HotRollups:
         Raises:
             duckdb.Error: a file could not be read; memory stays at the version it had.
         """
-        if snapshot.version == self.state.version:
-            return
+        while snapshot.version != self.state.version:
+            try:
+                self.state = self._load(snapshot)
+            except duckdb.OutOfMemoryException:
+                if self._days_most == 0:
+                    raise
+                # Questions hold the memory, or a day is larger than its limit: the files answer for the older half.
+                self._days_most = min(self._days_most, max(1, len(self.state.days))) // 2
+
+    def _load(self, snapshot: Snapshot) -> HotState:
         active: dict[int, list[ActiveFile]] = {}
         for files in snapshot.by_tenant.values():
             for one in files:
                 active.setdefault(one.from_us // DAY_US * DAY_US, []).append(one)
         loaded = {day.start_us: day for day in self.state.days}
+        held, moved = _held(self.state.days, snapshot)
         kept: list[Day] = []
         covered_from_us = 0
         self._cursor.begin()
@@ -111,11 +126,12 @@ class HotRollups:
             for start_us in sorted(active, reverse=True):
                 # A day to be loaded needs room below the limit, or one at the limit would come and go.
                 share = 1.0 if start_us in loaded else _LOAD_SHARE
-                if kept and self._memory_used() > self._memory_bytes * share:
+                full = kept and self._memory_used() > self._memory_bytes * share
+                if full or len(kept) >= self._days_most:
                     # Newest first, so what is left out is older than all that is kept.
                     covered_from_us = start_us + DAY_US
                     break
-                kept.append(self._day(start_us, active[start_us], loaded.get(start_us), snapshot.rewritten))
+                kept.append(self._day(start_us, active[start_us], loaded.get(start_us), held=held, moved=moved))
             for day in loaded.values():
                 if day.start_us not in {one.start_us for one in kept}:
                     self._drop(day)
@@ -123,35 +139,24 @@ class HotRollups:
         except BaseException:
             self._cursor.rollback()
             raise
-        self.state = HotState(snapshot.version, covered_from_us, tuple(kept))
+        return HotState(snapshot.version, covered_from_us, tuple(kept))
 
-    def _day(self, start_us: int, active: list[ActiveFile], day: Day | None, rewritten: frozenset[str]) -> Day:
-        paths = {one.path: one for one in active}
-        if day is None or not self._only_grew(day, paths, rewritten):
-            day = Day(start_us, frozenset(), 0, 0)
+    def _day(
+        self, start_us: int, active: list[ActiveFile], day: Day | None, *, held: frozenset[str], moved: frozenset[str]
+    ) -> Day:
+        paths = frozenset(one.path for one in active)
+        if day is None or day.files - paths - moved:
+            # Rows left the table, or we cannot tell: only loading the day anew is surely right.
+            day, held = Day(start_us, frozenset(), 0), frozenset()
             for name in (day.table, f"{day.table}_new"):
                 self._cursor.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM hot_empty")
-        known = day.files | rewritten if day.files else frozenset()
-        added = [one for path, one in paths.items() if path not in known]
         new_rows = day.new_rows
-        for chunk in _chunks(added):
+        for chunk in _chunks(one for one in active if one.path not in held):
             new_rows += self._insert(f"{day.table}_new", self._read(chunk))
-            if new_rows >= _MERGE_ROWS:
+            if new_rows >= self._merge_rows:
                 self._merge(day)
                 new_rows = 0
-        return Day(start_us, frozenset(paths), sum(one.row_count for one in active), new_rows)
-
-    def _only_grew(self, day: Day, paths: dict[str, ActiveFile], rewritten: frozenset[str]) -> bool:
-        """Whether what memory holds is still right: files left only because their rows moved to files we may skip."""
-        gone = day.files - paths.keys()
-        moved = [one for path, one in paths.items() if path in rewritten and path not in day.files]
-        if not gone and not moved:
-            return True
-        if not gone <= rewritten:
-            return False
-        stayed = sum(one.row_count for path, one in paths.items() if path in day.files)
-        # A rewrite may also hold rows committed since we last looked: then the counts differ, and the day loads anew.
-        return day.file_rows == stayed + sum(one.row_count for one in moved)
+        return Day(start_us, paths, new_rows)
 
     def _merge(self, day: Day) -> None:
         partials = self._cursor.sql(f"SELECT {_COLUMNS} FROM {day.table}_new").to_arrow_table()
@@ -175,8 +180,23 @@ class HotRollups:
             self._cursor.execute(f"DROP TABLE {name}")
 
     def _memory_used(self) -> int:
-        told = self._cursor.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchone()
-        return int(told[0] or 0) if told else 0
+        told = self._cursor.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()
+        return int(told[0][0] or 0)
+
+
+def _held(days: Sequence[Day], snapshot: Snapshot) -> tuple[frozenset[str], frozenset[str]]:
+    """Active paths whose rows are in memory, and the loaded paths whose rows merely moved to some of those.
+
+    A compaction of files that are all loaded brings nothing new. One that also took in files committed since we last
+    looked does, and cannot be told apart row by row: its days load anew.
+    """
+    loaded = frozenset(path for day in days for path in day.files)
+    held, moved = loaded, frozenset[str]()
+    for rewrite in snapshot.rewrites:
+        if rewrite.removed <= held:
+            held, moved = held - rewrite.removed | rewrite.added, moved | rewrite.removed
+    active = {one.path for files in snapshot.by_tenant.values() for one in files}
+    return (held, moved) if held <= active else (loaded, frozenset())
 
 
 def _empty(cursor: duckdb.DuckDBPyConnection) -> str:

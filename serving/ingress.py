@@ -65,7 +65,7 @@ _DECODE_THREADS: Final = 2
 _METADATA_THREADS: Final = 2
 
 
-def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Database, clock: Clock) -> FastAPI:
+def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Database, *, clock: Clock) -> FastAPI:
     """The application over its parts.
 
     Args:

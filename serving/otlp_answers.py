@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import grpc
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToJson
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import RetryInfo
-from google.rpc.status_pb2 import Status
+from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToJson  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -78,7 +77,7 @@ def status_of_error(error: HubError) -> Status:
     """The error as google.rpc.Status, with the time to wait where the same request may succeed later."""
     # grpc.StatusCode.value is (number, words).
     number: int = grpc_status_of(error).value[0]
-    status = Status(code=number, message=f"{message_of(error)} {error.hint}".strip())
+    status = Status(code=number, message=f"{message_of(error)}. {error.hint}".strip())
     wait_s = retry_after_s(error)
     if wait_s is not None:
         delay = Duration(seconds=int(wait_s), nanos=int((wait_s % 1) * 1_000_000_000))

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 from cluster.errors import HubError
 from serving.auth.authorise import Authorise

@@ -62,7 +62,11 @@ class Answer:
 class QueryEngine:
     """One replica's engine. Methods are for one event loop; the work runs in the database's threads."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, *, hot_share: float = _HOT_SHARE) -> None:
+        """
+        Args:
+            hot_share: part of the replica's memory that newest roll-ups may take, 0 to 1.
+        """
         self._settings = settings
         self._clock = clock
         self._readers = {name: TableReader(settings.lake, name) for name in TABLES_READ}
@@ -74,7 +78,7 @@ class QueryEngine:
             queue=settings.query_queue,
             clock=clock,
         )
-        self._hot = HotRollups(self._database.connection, memory_bytes=int(settings.query_memory_bytes * _HOT_SHARE))
+        self._hot = HotRollups(self._database.connection, memory_bytes=int(settings.query_memory_bytes * hot_share))
         self._cache = AnswerCache(_CACHE_BYTES)
         self._running: dict[tuple[Any, ...], asyncio.Task[Answer]] = {}
         self._refreshing = threading.Lock()

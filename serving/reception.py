@@ -103,6 +103,7 @@ class Reception:
         def work() -> Decoded:
             return decode(self._inflated(body, encoding), content_type=content_type, context=context)
 
+        # An encoded body may unpack to two hundred times its size, so its length says nothing.
         decoded = await self._decoded("events", work, inline=not encoding and len(body) <= _INLINE_BYTES_MAX)
         return await self._admitted(principal, "events", decoded)
 
@@ -163,7 +164,6 @@ class Reception:
 
     async def _decoded(self, door: str, work: Callable[[], Decoded], *, inline: bool) -> Decoded:
         with self._telemetry.decode_seconds.labels(door).time():
-            # An encoded body may unpack to two hundred times its size, so its length says nothing.
             if inline:
                 return work()
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -49,7 +49,7 @@ def check_documents(name: str, column: pa.StringArray, problems: Problems) -> pa
     column = _utf8(name, column, problems)
     data, offsets = buffers(column)
     valid = np.asarray(column.is_valid())
-    lengths = np.diff(offsets)
+    lengths = offsets[1:] - offsets[:-1]
     first = np.zeros(len(column), np.uint8)
     filled = valid & (lengths > 0)
     first[filled] = data[offsets[:-1][filled]]
@@ -121,6 +121,8 @@ def _utf8(name: str, column: pa.StringArray, problems: Problems) -> pa.StringArr
 def _check_depth(name: str, column: pa.StringArray, problems: Problems) -> None:
     data, offsets = buffers(column)
     brackets = np.flatnonzero((data | np.uint8(_BIT_5)) == _OPEN)
+    if len(brackets) <= JSON_DEPTH_MAX:
+        return
     counts = np.diff(np.searchsorted(brackets, offsets))
     # Fewer opening brackets than the limit cannot nest deeper than it; strings may hold brackets, so look closer.
     for row in np.flatnonzero(counts > JSON_DEPTH_MAX).tolist():

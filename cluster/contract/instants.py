@@ -132,4 +132,6 @@ def _from_numbers(column: pa.Array) -> tuple[Instants, Mask]:
 
 
 def _finish(column: pa.Array) -> tuple[Instants, Mask]:
+    if column.null_count == 0:
+        return np.asarray(column), np.ones(len(column), np.bool_)
     return np.asarray(column.fill_null(0)), np.asarray(column.is_valid())

@@ -29,7 +29,16 @@ from cluster.contract.identity import fill_event_ids
 from cluster.contract.instants import read_instants
 from cluster.contract.money import COST_MAX, read_money
 from cluster.contract.payload_columns import fill_from_payload
-from cluster.contract.rows import REFUSALS_LISTED_MAX, DecodeContext, Decoded, Problems, RawRows, dead_letters, shown
+from cluster.contract.rows import (
+    REFUSALS_LISTED_MAX,
+    DecodeContext,
+    Decoded,
+    Problems,
+    RawRows,
+    dead_letters,
+    numbers,
+    shown,
+)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -89,7 +98,7 @@ def _text(name: str, column: pa.Array | None, size: int, problems: Problems) -> 
     if column is None or column.null_count == size:
         return pa.nulls(size, pa.string())
     data, offsets = buffers(column)
-    lengths = np.diff(offsets)
+    lengths = offsets[1:] - offsets[:-1]
     if int(lengths.max()) > TEXT_LENGTH_MAX:
         characters = np.asarray(pc.utf8_length(column).fill_null(0))
         problems.mark(
@@ -128,7 +137,9 @@ def _check_owner(columns: dict[str, pa.Array], context: DecodeContext, problems:
             lambda row: f"project_id is {shown(project[row].as_py())}, the key is of another project; leave it out",
         )
         columns["project_id"] = _constant(context.project_id, len(project))
-    columns["region"] = columns["region"].fill_null(context.region)
+    region = columns["region"]
+    alike = region.null_count == len(region)
+    columns["region"] = _constant(context.region, len(region)) if alike else region.fill_null(context.region)
 
 
 def _set_kinds(columns: dict[str, pa.Array], context: DecodeContext, problems: Problems) -> None:
@@ -245,8 +256,10 @@ def _within(name: str, column: pa.Array | None, form: tuple[int, pa.DataType, fl
     size, kind, most = form
     if column is None or column.null_count == size:
         return pa.nulls(size, kind)
-    values = np.asarray(column.fill_null(0))
+    values = numbers(column)
     # Written so that NaN, which compares false with everything, is outside.
+    if float(values.min()) >= 0 and float(values.max()) <= most:
+        return column
     outside = ~((values >= 0) & (values <= most))
     code = "tokens_out_of_range" if name in TOKEN_FIELDS else "duration_out_of_range"
     problems.mark(
@@ -263,8 +276,10 @@ def _usage_conflict(columns: dict[str, pa.Array]) -> pa.BooleanArray:
     for total, names in parts:
         if columns[total].null_count == size or all(columns[name].null_count == size for name in names):
             continue
-        spent = sum(np.asarray(columns[name].fill_null(0)) for name in names)
-        conflict |= np.asarray(columns[total].is_valid()) & (spent > np.asarray(columns[total].fill_null(0)))
+        spent = sum(numbers(columns[name]) for name in names if columns[name].null_count < size)
+        over = spent > numbers(columns[total])
+        if over.any():
+            conflict |= over & np.asarray(columns[total].is_valid())
     return pa.array(conflict)
 
 

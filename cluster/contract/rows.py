@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from cluster.hashing import hash128, seed_of
 REFUSALS_LISTED_MAX: Final = 100
 _SHOWN_MAX: Final = 80
 _DEAD_LETTER_SEED: Final = seed_of("dead-letter")
+_NO_DEAD_LETTERS: Final = pa.RecordBatch.from_pylist([], DEAD_LETTER_SCHEMA)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -133,6 +134,11 @@ class Problems:
         return out
 
 
+def numbers(column: pa.Array) -> npt.NDArray[Any]:
+    """Values of a numeric or boolean column, 0 where null."""
+    return np.asarray(column if column.null_count == 0 else column.fill_null(0))
+
+
 def shown(value: object) -> str:
     """A value as a message may show it: bounded, and with control characters escaped."""
     text = ascii(value)
@@ -146,6 +152,8 @@ def dead_letters(
 
     A sender that repeats a body after a lost answer repeats its dead letters under the same ids.
     """
+    if not refused:
+        return _NO_DEAD_LETTERS
     originals = [original(refusal.index) for refusal in refused]
     kept = [data[:DEAD_LETTER_BYTES_MAX] for data in originals]
     size = len(refused)

@@ -49,19 +49,27 @@ class ActiveFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One compaction: the rows of the removed paths, and no others, are in the added ones."""
+
+    removed: frozenset[str]
+    added: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One version of one table.
 
     Attributes:
         version: Delta version; -1 while the table does not exist.
         by_tenant: each tenant's active files.
-        rewritten: paths that came or went since the snapshot before only because the same rows moved to other files.
+        rewrites: commits since the snapshot before that only moved the same rows to other files, in their order.
     """
 
     table: str
     version: int = -1
     by_tenant: Mapping[str, tuple[ActiveFile, ...]] = field(default_factory=dict)
-    rewritten: frozenset[str] = frozenset()
+    rewrites: tuple[Rewrite, ...] = ()
 
 
 def files(scope: TenantScope, snapshot: Snapshot, from_us: int, to_us: int) -> list[ActiveFile]:
@@ -119,9 +127,9 @@ class TableReader:
             path = str(self._root / _inside(str(row["path"])))
             one = known.get(path) or self._file(path, row)
             by_tenant.setdefault(one.tenant_id, []).append(one)
-        rewritten = self._rewritten(self.snapshot.version + 1, version) if self.snapshot.version >= 0 else frozenset()
+        rewrites = self._rewrites(self.snapshot.version + 1, version) if self.snapshot.version >= 0 else ()
         self.snapshot = Snapshot(
-            self.snapshot.table, version, {tenant: tuple(active) for tenant, active in by_tenant.items()}, rewritten
+            self.snapshot.table, version, {tenant: tuple(active) for tenant, active in by_tenant.items()}, rewrites
         )
         return self.snapshot
 
@@ -160,20 +168,23 @@ class TableReader:
             to_us=start + 86_400_000_000 - 1 if high is None else _us(high) + _STATISTICS_SLACK_US,
         )
 
-    def _rewritten(self, first: int, last: int) -> frozenset[str]:
-        paths: set[str] = set()
+    def _rewrites(self, first: int, last: int) -> tuple[Rewrite, ...]:
+        found = []
         for version in range(first, last + 1):
             try:
                 lines = (self._root / "_delta_log" / f"{version:020d}.json").read_text().splitlines()
             except OSError:
                 # Cleaned up already: what we cannot prove to be a rewrite counts as a change.
                 continue
-            for line in lines:
-                action = json.loads(line)
-                told = action.get("add") or action.get("remove")
-                if told is not None and not told.get("dataChange", True):
-                    paths.add(str(self._root / _inside(told["path"])))
-        return frozenset(paths)
+            actions = [json.loads(line) for line in lines]
+            moves = [(kind, one[kind]) for one in actions for kind in ("add", "remove") if kind in one]
+            if moves and not any(told.get("dataChange", True) for _, told in moves):
+                paths = {
+                    kind: [str(self._root / _inside(told["path"])) for k, told in moves if k == kind]
+                    for kind, _ in moves
+                }
+                found.append(Rewrite(frozenset(paths.get("remove", ())), frozenset(paths.get("add", ()))))
+        return tuple(found)
 
 
 def _inside(path: str) -> str:

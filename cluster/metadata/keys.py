@@ -151,7 +151,9 @@ class KeyStore:
         with self._database.writing() as connection:
             old = _one(connection, key_id, among=among)
             if not old.is_live(now_us) or old.replaced_by is not None:
-                raise Conflict(f"key {key_id} cannot be rotated", hint="It has ended or has a successor: rotate that one.")
+                raise Conflict(
+                    f"key {key_id} cannot be rotated", hint="It has ended or has a successor: rotate that one."
+                )
             request = KeyRequest(
                 tenant=old.tenant_id,
                 scopes=old.scopes,

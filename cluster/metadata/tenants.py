@@ -115,7 +115,9 @@ class TenantStore:
 
     def projects_of(self, tenant: TenantId) -> list[Project]:
         """The tenant's projects by id."""
-        query = select(projects).where(projects.c.tenant_id == tenant).order_by(projects.c.project_id).limit(PROJECTS_MAX)
+        query = (
+            select(projects).where(projects.c.tenant_id == tenant).order_by(projects.c.project_id).limit(PROJECTS_MAX)
+        )
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [Project(TenantId(r["tenant_id"]), r["project_id"], r["name"], r["created_at_us"]) for r in rows]

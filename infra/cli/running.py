@@ -65,7 +65,7 @@ def _start_detached(layout: Layout, environment: dict[str, str], *, address: str
     command = [sys.executable, "-m", "infra.cli", "up"]
     command += ["--address", address] if address else []
     command += ["--demo"] if demo else []
-    layout.logs.mkdir(parents=True, exist_ok=True)
+    layout.make()
     output = layout.logs / "up.log"
     with open(output, "wb") as log:
         child = subprocess.Popen(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MARK = "# hardened by the hub"
@@ -83,7 +83,7 @@ def harden(config: str, limits: Limits, *, error_file: str) -> str:
             raise TemplateChanged(f"rule {rule.name!r} found nothing to edit")
         if rule.proof not in text:
             raise TemplateChanged(f"rule {rule.name!r} is not in the result")
-    _refuse_leftovers(text)
+    _refuse_leftovers(text, limits)
     return f"{MARK}\n{text}"
 
 
@@ -132,7 +132,7 @@ def _rules(limits: Limits, error_file: str) -> Sequence[Rule]:
             r"^(backend http-\S+\n\s*log global)$",
             r"\1\n" + _escaped_replacement(answers),
             answers,
-            only_if="\nbackend http-",
+            only_if="option httpchk",
         ),
     )
 
@@ -187,16 +187,23 @@ def _problem(status: int, title: str, code: str, detail: str) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
-def _refuse_leftovers(text: str) -> None:
+def _refuse_leftovers(text: str, limits: Limits) -> None:
     """What may not stand in the result, wherever a new template might put it."""
-    forbidden: dict[str, Callable[[str], object]] = {
-        "a socket on every interface that is not a door": re.compile(r"^\s*bind (:|\*:\d+\n\s*stats)", re.M).search,
-        "an admin socket open to others": re.compile(r"stats socket .* mode (?!600)", re.M).search,
-        "an error that reads 500": re.compile(r"errorfile .*500\.http", re.M).search,
+    doors = {
+        match[1] for match in re.finditer(r"^frontend (?:http|grpc)_frontend\n(?:\s*#.*\n)*(\s*bind .*)$", text, re.M)
     }
-    for what, find in forbidden.items():
-        if find(text):
-            raise TemplateChanged(f"the result still holds {what}")
+    for match in re.finditer(r"^\s*bind (\S+).*$", text, re.M):
+        if not match[1].startswith("127.0.0.1:") and match[0].strip("\n") not in doors:
+            raise TemplateChanged(f"the result listens on {match[1]}, which is not a door")
+    for socket in re.finditer(r"stats socket .*$", text, re.M):
+        if " mode 600 " not in socket[0]:
+            raise TemplateChanged("the admin socket is open to others")
+    if re.search(r"errorfile .*500\.http", text):
+        raise TemplateChanged("an error of the edge still reads 500")
+    if text.count("option httpchk") != text.count("http-response set-header Retry-After"):
+        raise TemplateChanged("a backend's answers are not looked at")
+    if text.count("frontend grpc_frontend") + 1 != text.count("http-request del-header ^x[-_]serve[-_]"):
+        raise TemplateChanged("a door does not strip Serve's own headers")
 
 
 def _indent(lines: Sequence[str]) -> str:

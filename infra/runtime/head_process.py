@@ -6,6 +6,7 @@ are half of the time a restart takes. Only the job API stays, which `ray job sub
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -21,6 +22,9 @@ def main() -> None:
     def start_ray_process(command: list[str], process_type: str, *rest: Any, **options: Any) -> Any:
         if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
             command = [*command, *JOB_API_ONLY]
+        if process_type == ray_constants.PROCESS_TYPE_RAYLET:
+            # Workers made in advance lack the hub's hook, so none of its actors could use them.
+            command = [re.sub(r"^(--num_prestart_python_workers=)\d+$", r"\g<1>0", word) for word in command]
         return launch(command, process_type, *rest, **options)
 
     services.start_ray_process = start_ray_process

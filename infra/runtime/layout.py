@@ -68,8 +68,10 @@ class Layout:
         Raises:
             StartRefused: the socket folder exists and belongs to somebody else.
         """
-        for folder in (self.data, self.logs, self.mlflow):
-            folder.mkdir(parents=True, exist_ok=True)
+        # Prompts and answers are kept here: nobody else on the machine reads them, unless the operator opens it.
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.logs, self.mlflow):
+            folder.mkdir(exist_ok=True)
         self.sockets.mkdir(mode=0o700, exist_ok=True)
         owner = self.sockets.lstat()
         if self.sockets.is_symlink() or owner.st_uid != os.getuid():

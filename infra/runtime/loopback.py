@@ -8,33 +8,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray.util
+from grpc.aio._server import Server
+
 # Import path for `worker_process_setup_hook`.
 HOOK = "infra.runtime.loopback.bind_to_node"
 _EVERYWHERE = "[::]:"
 
 
 def bind_to_node() -> None:
-    """Replace the two functions through which Ray Serve binds gRPC servers, before Serve is imported."""
-    import ray._common.tls_utils as tls  # noqa: PLC0415
-    import ray.util  # noqa: PLC0415
+    """Make every asyncio gRPC server of this process bind to the node's address where it asks for all interfaces.
 
+    At the server class, because both places in Serve end there, and without importing Serve: a shard needs none of it.
+    """
     node = ray.util.get_node_ip_address()
-    by_tls = tls.add_port_to_grpc_server
+    plain, secure = Server.add_insecure_port, Server.add_secure_port
 
-    def add_port_to_grpc_server(server: Any, address: str) -> int:
-        return int(by_tls(server, local(address, node)))
+    def add_insecure_port(self: Server, address: str) -> int:
+        return int(plain(self, local(address, node)))
 
-    # Before the first import of Serve, whose replica module takes the function by name.
-    tls.add_port_to_grpc_server = add_port_to_grpc_server
+    def add_secure_port(self: Server, address: str, credentials: Any) -> int:
+        return int(secure(self, local(address, node), credentials))
 
-    from ray.serve._private import default_impl  # noqa: PLC0415
-
-    by_serve = default_impl.add_grpc_address
-
-    def add_grpc_address(server: Any, address: str) -> None:
-        by_serve(server, local(address, node))
-
-    default_impl.add_grpc_address = add_grpc_address  # type: ignore[assignment]
+    Server.add_insecure_port = add_insecure_port
+    Server.add_secure_port = add_secure_port
 
 
 def local(address: str, node: str) -> str:

@@ -11,7 +11,7 @@ from infra.runtime.layout import Layout
 
 def set_up(layout: Layout, level: str) -> None:
     """Send structlog to `logs/supervisor.jsonl`."""
-    layout.logs.mkdir(parents=True, exist_ok=True)
+    layout.make()
     file = open(layout.logs / "supervisor.jsonl", "a", buffering=1)  # noqa: SIM115 - open as long as the process lives
     structlog.configure(
         processors=[

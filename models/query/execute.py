@@ -30,7 +30,7 @@ def execute(plan: Plan, rows: Rows, run: Run) -> dict[str, Any]:
     folded = False
     found, complete = _values(parts[0], run)
     if not complete:
-        kept = largest(parts[0], groups=max(1, plan.groups_max - 1))
+        kept = largest(parts[0], groups=plan.groups_max - 1)
         parts = [fold(part, kept) for part in parts]
         folded = True
         found, _ = _values(parts[0], run)

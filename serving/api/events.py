@@ -20,7 +20,9 @@ _BODY: Final[dict[str, Any]] = {
         "required": True,
         "content": {
             "application/x-ndjson": {"schema": {"type": "string"}},
-            "application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}},
+            "application/json": {
+                "schema": {"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}
+            },
             "application/vnd.apache.arrow.stream": _BINARY,
             "application/vnd.apache.parquet": _BINARY,
         },

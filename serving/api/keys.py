@@ -65,9 +65,7 @@ async def create_key(request: Request, principal: AsAdmin, new: NewKey) -> Respo
 
 
 @router.post("/{key_id}/rotate", status_code=201, response_model=None)
-async def rotate_key(
-    request: Request, principal: AsAdmin, key_id: str, rotation: Rotation | None = None
-) -> Response:
+async def rotate_key(request: Request, principal: AsAdmin, key_id: str, rotation: Rotation | None = None) -> Response:
     """A successor with the same rights; the old key ends after `grace_s`. `key` is told here and never again."""
     among = await _among(request, principal)
     grace_s = (rotation or Rotation()).grace_s

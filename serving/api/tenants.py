@@ -84,9 +84,7 @@ async def list_projects(request: Request, principal: AsAdmin, tenant_id: str) ->
 
 
 @router.post("/tenants/{tenant_id}/projects", status_code=201, response_model=None)
-async def create_project(
-    request: Request, principal: AsAdmin, tenant_id: str, new: NewProject
-) -> Response:
+async def create_project(request: Request, principal: AsAdmin, tenant_id: str, new: NewProject) -> Response:
     """A new project of one tenant the caller covers."""
     tenant = await _covered(request, principal, tenant_id)
 

@@ -53,7 +53,7 @@ class Authorise:
 
 
 class Holder:
-    """The same as a FastAPI dependency: it runs before the body is checked, so a stranger learns nothing of its form."""
+    """The same as a FastAPI dependency: asked before the body is checked, so a stranger learns nothing of its form."""
 
     def __init__(self, permission: Permission) -> None:
         self._permission = permission

@@ -1,7 +1,7 @@
 """The hub's reading API with made-up numbers, and the real router of the page in front of it.
 
-It speaks the JSON of `docs` and of `models/query/answer.py`, so that the page can be tested in seconds and in states that
-a real hub is rarely in: empty, failing, busy, away. `python -m tests.journeys.api_stand_in --port 8100` serves it.
+It speaks the JSON of `models/query/answer.py`, so that the page can be tested in seconds and in states that a real hub
+is rarely in: empty, failing, busy, away. `python -m tests.journeys.api_stand_in --port 8100` serves it.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ def groups(stand_in: StandIn, group_by: list[str]) -> list[tuple[dict[str, str |
     if not group_by:
         return [({}, list(range(len(MODELS))))]
     # Events without a model are a group too.
+    named: list[tuple[dict[str, str | None], list[int]]]
     named = [({group_by[0]: stand_in.names.get(model[0], model[0])}, [i]) for i, model in enumerate(MODELS)]
     return [*named, ({group_by[0]: None}, [])]
 
@@ -167,7 +168,8 @@ def timeseries(stand_in: StandIn, request: Request) -> dict[str, Any]:
             ]
             unit = UNITS.get(measure, "tokens" if measure.endswith("_tokens") else "count")
             series.append({"measure": measure, "unit": unit, "group": group, "points": points})
-    return {"granularity": name, "tier": "1m", "version": 7, "series": series}
+    begins = instant((stand_in.now() - SPANS[start]) // 60 * 60)
+    return {"granularity": name, "from": begins, "tier": "1m", "version": 7, "series": series}
 
 
 def aggregates(stand_in: StandIn, request: Request) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The page in a real browser: what is drawn is what the API answered, and every state can be lived with.
 
-Runs against the stand-in of `api_stand_in.py`; with HUB_URL and HUB_API_KEY set, the comparisons run against that hub too.
+Runs against the stand-in of `api_stand_in.py`; with HUB_URL and HUB_API_KEY set, also against that hub.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.journey
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
 PANELS = ("volume", "tokens", "errors", "latency", "cost", "models", "health")
 # 2026-03-04T12:07:30Z: inside a window, so that the last one is still open.
@@ -147,7 +147,9 @@ def compare_with_answers(seen: Seen) -> None:
     ):
         answer = seen.answer("aggregates", order, "group_by=model")
         told = {
-            row["group"]["model"]: row["values"] for row in answer["rows"] if any(row["values"][m] for m in measures)
+            row["group"]["model"] or "(none)": row["values"]
+            for row in answer["rows"]
+            if any(row["values"][m] for m in measures)
         }
         printed = seen.table(name)
         assert [row[0] for row in printed] == list(told)

@@ -117,7 +117,7 @@ def start(settings: Settings, *, asks: bool = False) -> Iterator[Hub]:
     engine = QueryEngine(settings, clock) if asks else None
     if engine:
         engine.start()
-    app = build(settings, pool, engine, database, clock)
+    app = build(settings, pool, engine, database, clock=clock)
     yield Hub(app, pool, settings, KeyStore(database, clock), TenantStore(database, clock), admin)
     if engine:
         engine.close()

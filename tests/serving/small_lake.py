@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake.transaction import RemoveAction
 
 from cluster.clock import ManualClock
 from cluster.contract.columns import EVENT_SCHEMA
 from cluster.lake.commit import TableWriter
+from cluster.lake.scan import Snapshot, TableReader, files
 from cluster.lake.stage import stage
 from cluster.lake.tables import TABLES
 from cluster.settings import Settings
-from models.aggregate.rollup import MINUTE_US, roll
+from cluster.tenancy import TenantId, TenantScope
+from models.aggregate.rollup import MINUTE_US, merge, roll
 from serving.query_engine import QueryEngine
 
 Row = dict[str, Any]
@@ -54,15 +57,19 @@ def batch(rows: Sequence[Row]) -> pa.Table:
     return pa.Table.from_pylist(whole, schema=EVENT_SCHEMA)
 
 
-@dataclass(slots=True)
 class Lake:
     """Tables under a folder, and the rows that were put in, by tenant."""
 
-    folder: Path
-    rows: dict[str, list[Row]] = field(default_factory=dict, repr=False)
-    clock: ManualClock = field(default_factory=ManualClock)
-    _writers: dict[str, TableWriter] = field(default_factory=dict)
-    _seals: int = 0
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: dict[str, list[Row]] = {}
+        self.clock = ManualClock()
+        self._writers: dict[str, TableWriter] = {}
+        self._seals = 0
+
+    def __repr__(self) -> str:
+        # Hypothesis prints the arguments of an example that failed.
+        return f"Lake({ {tenant: len(rows) for tenant, rows in self.rows.items()} })"
 
     @property
     def settings(self) -> Settings:
@@ -77,10 +84,33 @@ class Lake:
             staged = stage(self.settings.lake, TABLES[name], table, tenant_id=tenant, token=str(self._seals))
             self._writer(name).append(staged, {f"journal-{tenant}": self._seals})
 
-    def engine(self, **settings: Any) -> QueryEngine:
+    def compact(self, tenant: str) -> None:
+        """Put one file of roll-ups for each day in place of all, partials of one key merged, as the committer does."""
+        self._seals += 1
+        table, writer = TABLES["rollup_1m"], self._writer("rollup_1m")
+        found = files(TenantScope.of(TenantId(tenant)), self._snapshot("rollup_1m"), 0, 2**62)
+        whole = merge([pq.ParquetFile(one.path).read() for one in found])
+        staged = stage(self.settings.lake, table, whole, tenant_id=tenant, token=str(self._seals))
+        root = Path(self.settings.lake, table.name).absolute()
+        removed = [
+            RemoveAction(
+                path=str(Path(one.path).relative_to(root)),
+                data_change=False,
+                deletion_timestamp=0,
+                size=one.size_bytes,
+                partition_values={"tenant_id": one.tenant_id, "event_date": one.event_date},
+            )
+            for one in found
+        ]
+        writer.replace(removed, staged)
+
+    def _snapshot(self, table: str) -> Snapshot:
+        return TableReader(self.settings.lake, table).refresh()
+
+    def engine(self, *, hot_share: float = 0.5, **settings: Any) -> QueryEngine:
         """An engine at the newest version; the caller closes it."""
         changed = {name: getattr(self.settings, name) for name in ("data", "query_memory_bytes")} | settings
-        engine = QueryEngine(Settings(**changed), self.clock)
+        engine = QueryEngine(Settings(**changed), self.clock, hot_share=hot_share)
         engine.refresh()
         return engine
 
@@ -122,7 +152,9 @@ def random_rows(count: int, *, seed: int, days: int = 3) -> list[Row]:
             cache_write_tokens=number(300),
             reasoning_tokens=number(200),
             cost_usd=pick((None, Decimal(source.randrange(10**9)).scaleb(-9))),
-            attributes=pick((None, '{"team":"red"}', '{"team":"blue","a.b":"flat","a":{"b":"nested"}}', '{"a":{"b":"deep"}}')),
+            attributes=pick(
+                (None, '{"team":"red"}', '{"team":"blue","a.b":"flat","a":{"b":"nested"}}', '{"a":{"b":"deep"}}')
+            ),
             payload='{"text":"Hello World","n":1.50}',
             trace_id=f"trace-{source.randrange(200)}",
             span_id=f"span-{number_}",

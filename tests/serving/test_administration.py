@@ -82,7 +82,8 @@ def test_tenants_projects_and_the_keys_within(shared_hub: Hub) -> None:
     made = shared_hub.call("POST", "/api/v1/keys?tenant=globex-prod", key=admin, json=wanted).json()
     assert (made["tenant_id"], made["project_id"]) == ("globex-prod", "search")
     own = shared_hub.key("admin", tenant="globex-prod")
-    assert [t["tenant_id"] for t in shared_hub.call("GET", "/api/v1/tenants", key=own).json()["tenants"]] == ["globex-prod"]
+    seen = shared_hub.call("GET", "/api/v1/tenants", key=own).json()["tenants"]
+    assert [tenant["tenant_id"] for tenant in seen] == ["globex-prod"]
     stolen = {"tenant_id": "mine", "organisation_id": "operator"}
     assert shared_hub.call("POST", "/api/v1/tenants", key=own, json=stolen).status_code == 403
     listed = shared_hub.call("GET", "/api/v1/keys", key=own).json()["keys"]

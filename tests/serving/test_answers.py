@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -17,7 +18,7 @@ from cluster import telemetry
 from cluster.errors import Busy, HubError, JournalFailed, QueryTimeout, Unavailable
 from serving.api.prometheus import OTHERS, TENANTS_MAX, bounded
 from serving.problem import STATUS, answer
-from tests.serving.conftest import Hub, event
+from tests.serving.conftest import SMALL, Hub, event, start
 
 
 def every_error() -> list[type[HubError]]:
@@ -81,7 +82,6 @@ def test_what_nobody_foresaw_is_still_an_answer(hub: Hub, raised: Exception, sta
         raise raised
 
     with structlog.testing.capture_logs() as lines:
-        hub.app.user_middleware[0].kwargs["log"] = structlog.get_logger()
         told = hub.call("GET", "/broken")
     assert (told.status_code, told.headers["content-type"]) == (status, "application/problem+json")
     assert "secret" not in told.text and "Traceback" not in told.text
@@ -92,7 +92,6 @@ def test_what_nobody_foresaw_is_still_an_answer(hub: Hub, raised: Exception, sta
 def test_logs_name_the_key_and_never_hold_it(hub: Hub) -> None:
     key = hub.key("ingest")
     with structlog.testing.capture_logs() as lines:
-        hub.app.user_middleware[0].kwargs["log"] = structlog.get_logger()
         hub.post([event(1, user_id="canary-user")], key=key, params={"module": "gateway"})
         hub.call("GET", "/api/v1/keys/canary-path", key=key)
     text = str(lines)
@@ -146,14 +145,11 @@ def eventually(hub: Hub, path: str, found: Any, *, within_s: float = 20.0, **par
 
 
 def test_an_acknowledged_event_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from dataclasses import replace
-
-    from tests.serving.conftest import SMALL, start
-
     for hub in start(replace(SMALL, data=tmp_path_factory.mktemp("hub"), refresh_s=0.05), asks=True):
         rows = [event(number, event_id=f"found-{number}") for number in range(25)]
         assert hub.post(rows, key=hub.admin).json()["accepted"] == 25
-        told = eventually(hub, "/api/v1/events/search", lambda body: len(body["events"]) == 25, **{"from": "-1h", "limit": 50})
+        asked = {"from": "-1h", "limit": 50}
+        told = eventually(hub, "/api/v1/events/search", lambda body: len(body["events"]) == 25, **asked)
         assert len(told.json()["events"]) == 25, told.text
         ledger = eventually(hub, "/api/v1/ledger", lambda body: body["total"]["committed"] == 25).json()
         assert (ledger["total"]["in_flight"], ledger["total"]["difference"]) == (0, 0)

@@ -94,6 +94,7 @@ def test_a_body_over_the_inline_size_is_decoded_beside_the_loop(shared_hub: Hub,
 DEEP = b'{"a":' * 10_000 + b"1" + b"}" * 10_000
 BOMB = gzip.compress(b"0" * 64 * 1024 * 1024)
 NDJSON = "application/x-ndjson"
+ARROW = "application/vnd.apache.arrow.stream"
 BAD: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "truncated gzip": (gzip.compress(b"x" * 9_000)[:-9], {"content-encoding": "gzip"}, 400, "body_unreadable"),
     "not gzip at all": (b"hello", {"content-encoding": "gzip"}, 400, "body_unreadable"),
@@ -108,7 +109,7 @@ BAD: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "length of many digits": (b"{}", {"content-length": "9" * 5_000}, 413, "body_too_large"),
     "broken array": (b'[{"a":1},', {"content-type": "application/json"}, 400, "body_unreadable"),
     "deep array": (b"[" * 10_000, {"content-type": "application/json"}, 400, "body_unreadable"),
-    "garbage arrow": (b"\x00\xff" * 999, {"content-type": "application/vnd.apache.arrow.stream"}, 400, "body_unreadable"),
+    "garbage arrow": (b"\x00\xff" * 999, {"content-type": ARROW}, 400, "body_unreadable"),
     "garbage parquet": (b"PAR1junkPAR1", {"content-type": "application/vnd.apache.parquet"}, 400, "body_unreadable"),
     "too many rows": (b"{}\n" * 5_001, {}, 413, "body_too_large"),
 }

@@ -57,9 +57,7 @@ def key(hub: Hub) -> str:
 
 @pytest.mark.parametrize("signal", SIGNALS)
 @pytest.mark.parametrize("headers", [PROTOBUF, JSON])
-def test_an_empty_request_of_each_signal_succeeds(
-    shared_hub: Hub, signal: str, headers: dict[str, str]
-) -> None:
+def test_an_empty_request_of_each_signal_succeeds(shared_hub: Hub, signal: str, headers: dict[str, str]) -> None:
     body = SIGNALS[signal]().SerializeToString() if headers is PROTOBUF else b"{}"
     answer = shared_hub.call("POST", f"/v1/{signal}", key=shared_hub.key("ingest"), content=body, headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (200, headers["content-type"])

@@ -18,6 +18,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, int]
     for hub in start(replace(SMALL, data=tmp_path_factory.mktemp("hub"))):
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
+        # Before the server runs, so that no test is too early.
+        listener.listen()
         server = uvicorn.Server(uvicorn.Config(hub.app, log_level="critical", http="h11", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -27,15 +29,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, int]
         listener.close()
 
 
-def exchange(port: int, sent: bytes, *, then: bytes = b"") -> bytes:
+def exchange(port: int, sent: bytes) -> bytes:
     """What the server answers before it closes or is silent."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(sent)
-        try:
-            while then:
-                connection.sendall(then)
-        except (BrokenPipeError, ConnectionResetError):
-            then = b""
         received = b""
         try:
             while b"\r\n\r\n" not in received:
@@ -117,7 +114,8 @@ def test_header_junk_is_no_crash(served: tuple[Hub, int], line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [b"/api/v1/events?module=%ff", b"/%00", b"/api/v1/keys/%2e%2e%2f", b"/v1/traces?tenant=%ff", b"/?" + b"a=" * 4_000]
+    "path",
+    [b"/api/v1/events?module=%ff", b"/%00", b"/api/v1/keys/%2e%2e%2f", b"/v1/traces?tenant=%ff", b"/?" + b"a=" * 4_000],
 )
 def test_path_junk_is_no_crash(served: tuple[Hub, int], path: bytes) -> None:
     hub, port = served

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from cluster.contract.coerce import DOCUMENT_FIELDS, NUMBER_FIELDS, ROW_FIELDS, coerce
 from cluster.contract.columns import TOKEN_FIELDS
-from cluster.contract.documents import OBJECT, merged, text_column
+from cluster.contract.documents import OBJECT, buffers, merged, text_column
 from cluster.contract.event import TOKENS_MAX
 from cluster.contract.rows import DecodeContext, RawRows, Refusal, RowRefused
 from cluster.contract.sources.schema_v1 import from_v1, is_v1
@@ -238,14 +238,28 @@ def _columns(found: list[Row]) -> dict[str, pa.Array]:
     out: dict[str, pa.Array] = {}
     for name in ROW_FIELDS:
         values = list(map(attrgetter(name), found))
-        if name in _RAW_FIELDS:
+        if name == "cost_usd":
+            out[name] = _costs(values)
+        elif name in _RAW_FIELDS:
             out[name] = text_column(values)
         elif name == "occurred_at":
             out[name] = _times(values)
         else:
             kind = pa.int64() if name in TOKEN_FIELDS else pa.float64() if name in NUMBER_FIELDS else pa.string()
-            out[name] = pa.array(values, kind)
+            column = pa.array(values, kind)
+            if column.null_count < len(column):
+                out[name] = column
     return out
+
+
+def _costs(values: list[msgspec.Raw]) -> pa.StringArray:
+    """Texts of the numbers, without the quotes of those sent as text."""
+    column = text_column(values)
+    data, _ = buffers(column)
+    if data.size and ((data == ord('"')) | (data == ord("n"))).any():
+        texts = [bytes(value).strip(b'"') for value in values]
+        column = text_column([_EMPTY if text == b"null" else msgspec.Raw(text) for text in texts])
+    return column
 
 
 def _times(values: list[Any]) -> pa.Array:

@@ -80,7 +80,13 @@ def test_every_shape_of_json_is_the_same_rows(shape: str) -> None:
 
 
 def test_blank_lines_line_ends_and_a_byte_order_mark_are_no_rows() -> None:
-    body = b"\xef\xbb\xbf" + orjson.dumps(event(event_id="a")) + b"\r\n\r\n  \n" + orjson.dumps(event(event_id="b")) + b"\n\n{"
+    body = (
+        b"\xef\xbb\xbf"
+        + orjson.dumps(event(event_id="a"))
+        + b"\r\n\r\n  \n"
+        + orjson.dumps(event(event_id="b"))
+        + b"\n\n{"
+    )
     decoded = send(body)
     assert decoded.row_count == 3
     assert decoded.events.column("event_id").to_pylist() == ["a", "b"]
@@ -90,14 +96,28 @@ def test_blank_lines_line_ends_and_a_byte_order_mark_are_no_rows() -> None:
 
 
 def test_unknown_fields_are_kept_scalars_in_attributes_and_nested_ones_in_payload() -> None:
-    row = only(send(event(team="search", retries=2, messages=[{"role": "user"}], attributes={"team": "ads"}, payload={"a": 1})))
+    row = only(
+        send(event(team="search", retries=2, messages=[{"role": "user"}], attributes={"team": "ads"}, payload={"a": 1}))
+    )
     assert orjson.loads(row["attributes"]) == {"team": "ads", "sent.team": "search", "retries": 2}
     assert orjson.loads(row["payload"]) == {"a": 1, "messages": [{"role": "user"}]}
 
 
 def test_aliases_are_the_fields_they_mean_in_every_row() -> None:
-    first = {"timestamp": 1767225600, "source_module": "llm-gateway", "event_type": "request", "prompt_tokens": 7, "cost": 0.1}
-    second = {"ts": "2026-01-01T02:00:00+02:00", "module": "gateway", "kind": "request", "promptTokens": "7", "cost_usd": "0.1"}
+    first = {
+        "timestamp": 1767225600,
+        "source_module": "llm-gateway",
+        "event_type": "request",
+        "prompt_tokens": 7,
+        "cost": 0.1,
+    }
+    second = {
+        "ts": "2026-01-01T02:00:00+02:00",
+        "module": "gateway",
+        "kind": "request",
+        "promptTokens": "7",
+        "cost_usd": "0.1",
+    }
     decoded = send(first, second)
     assert decoded.refusals == []
     assert decoded.events.column("input_tokens").to_pylist() == [7, 7]
@@ -109,12 +129,30 @@ def test_aliases_are_the_fields_they_mean_in_every_row() -> None:
 @pytest.mark.parametrize(
     ("row", "code"),
     [
-        (b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","input_tokens":NaN}', "json_invalid"),
-        (b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","latency_ms":1e999}', "json_invalid"),
-        (b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","cost_usd":1e999}', "cost_out_of_range"),
-        (b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","user_id":"\xff"}', "json_invalid"),
-        (b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","attributes":{"a":"\xff"}}', "utf8_invalid"),
-        (b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","user_id":"\\ud800"}', "json_invalid"),
+        (
+            b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","input_tokens":NaN}',
+            "json_invalid",
+        ),
+        (
+            b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","latency_ms":1e999}',
+            "json_invalid",
+        ),
+        (
+            b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","cost_usd":1e999}',
+            "cost_out_of_range",
+        ),
+        (
+            b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","user_id":"\xff"}',
+            "json_invalid",
+        ),
+        (
+            b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","attributes":{"a":"\xff"}}',
+            "utf8_invalid",
+        ),
+        (
+            b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","user_id":"\\ud800"}',
+            "json_invalid",
+        ),
         (b'{"payload":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "json_invalid"),
         (b'{"payload":' + b"[" * 100_000, "json_invalid"),
         (b"[1, 2]x", "json_invalid"),
@@ -213,12 +251,24 @@ def test_a_payload_fills_the_columns_its_row_left_out() -> None:
     }
     row = only(send(event(payload=payload)))
     assert (row["latency_ms"], row["ttft_ms"], row["model"], row["cache_status"]) == (120.5, 9.0, "m", "semantic")
-    assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"], row["reasoning_tokens"]) == (8, 6, 3, 4)
+    assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"], row["reasoning_tokens"]) == (
+        8,
+        6,
+        3,
+        4,
+    )
     assert row["cost_usd"] == Decimal("0.123456790")
     kept = only(send(event(payload=payload, latency_ms=1, model="own")))
     assert (kept["latency_ms"], kept["model"]) == (1.0, "own")
     guard = only(send(event(module="guardrails", kind="evaluation", payload={"action": "blocked", "duration_ms": 2})))
     assert (guard["guardrail_action"], guard["latency_ms"]) == ("block", 2.0)
+
+
+def test_null_is_the_same_as_left_out() -> None:
+    names = ("cost_usd", "attributes", "payload", "user_id", "input_tokens", "latency_ms", "status")
+    row = only(send(event(**dict.fromkeys(names))))
+    assert [row[name] for name in names] == [None] * len(names)
+    assert only(send(event(user_id="", payload=5)))["payload"] == '{"value":5}'
 
 
 def test_token_parts_over_their_total_are_marked_and_kept_as_sent() -> None:

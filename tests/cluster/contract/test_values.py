@@ -71,7 +71,9 @@ def test_arrow_times_of_any_unit_are_instants() -> None:
     ],
 )
 def test_money_is_the_digits_that_were_sent(sent: bytes, stored: str) -> None:
-    row = only(send(b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","cost_usd":' + sent + b"}"))
+    row = only(
+        send(b'{"occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"request","cost_usd":' + sent + b"}")
+    )
     assert str(row["cost_usd"]) == str(Decimal(stored))
 
 
@@ -92,7 +94,12 @@ def test_statuses_severities_and_operations_have_one_word_each() -> None:
         "timeout",
         "denied",
     ]
-    assert [vocabulary.severity_of(word) for word in ("9", "17", "FATAL", "odd")] == ["info", "error", "critical", "odd"]
+    assert [vocabulary.severity_of(word) for word in ("9", "17", "FATAL", "odd")] == [
+        "info",
+        "error",
+        "critical",
+        "odd",
+    ]
     assert vocabulary.operation_of("embedding") == "embeddings"
     assert only(send(event(status=None)))["status"] is None
     assert only(send(event()))["operation"] == "chat"

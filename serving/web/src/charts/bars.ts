@@ -94,7 +94,7 @@ export function horizontalBar(frame: Frame, room: Room): Option {
   };
 }
 
-/** Bars over time, one stack per window; the window that is not over yet is paler. */
+/** Bars over time, one stack per window; a window in part is paler. */
 export function stackedBar(frame: Frame, room: Room): Option {
   const columns = valuesOf(frame);
   const each = (room.width - 64) / Math.max(1, frame.rows);
@@ -105,7 +105,7 @@ export function stackedBar(frame: Frame, room: Room): Option {
       type: 'bar', id: column.key, name: column.label, stack: 'all', silent: true, barMaxWidth: 34,
       barCategoryGap: each > 10 ? '26%' : each > 5 ? '18%' : '8%',
       itemStyle: { color: colourOf(column.ink, room.paint) },
-      data: numbersOf(column).map((value, i) => (i >= frame.openFrom ? { value, itemStyle: { opacity: 0.5 } } : value)),
+      data: numbersOf(column).map((value, i) => (i < frame.wholeFrom || i >= frame.openFrom ? { value, itemStyle: { opacity: 0.5 } } : value)),
     })),
   };
 }

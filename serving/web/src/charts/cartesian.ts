@@ -92,8 +92,8 @@ export function timeTip(frame: Frame, room: Room, order: 'given' | 'stacked' = '
         lines.push({ colour: 'transparent', label: 'Total', value: show(total, columns[0]?.unit ?? 'count'), quiet: false });
       }
       const at = instants[row] ?? 0;
-      const open = row >= frame.openFrom ? ' · so far' : '';
-      return tooltip(windowOf(at, frame.stepMs) + open, utcOf(at), lines);
+      const partly = row >= frame.openFrom ? ' · so far' : row < frame.wholeFrom ? ' · in part' : '';
+      return tooltip(windowOf(at, frame.stepMs) + partly, utcOf(at), lines);
     },
   };
 }

@@ -27,11 +27,12 @@ export interface Frame {
   /** Width of a time window, ms; null where rows are not windows. */
   stepMs: number | null;
   granularity: string | null;
-  /** Index of the first window that is not over yet; equal to `rows` where all are. */
+  /** Whole windows are those from `wholeFrom` to before `openFrom`: the range cuts the first, the last is not over. */
+  wholeFrom: number;
   openFrom: number;
 }
 
-export const EMPTY_FRAME: Frame = { columns: [], rows: 0, stepMs: null, granularity: null, openFrom: 0 };
+export const EMPTY_FRAME: Frame = { columns: [], rows: 0, stepMs: null, granularity: null, wholeFrom: 0, openFrom: 0 };
 
 export const timeOf = (frame: Frame): Column | undefined => frame.columns.find((column) => column.role === 'time');
 export const labelOf = (frame: Frame): Column | undefined => frame.columns.find((column) => column.role === 'label');

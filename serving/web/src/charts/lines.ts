@@ -1,4 +1,4 @@
-/** Lines and areas over time. The window that is not over yet is drawn dashed: its dip is no finding. */
+/** Lines and areas over time. A window that the range cuts or that is not over is drawn dashed: its dip is no finding. */
 
 import { flat, grid, timeAxis, timeTip, valueAxis, type Room } from './cartesian';
 import type { Option } from './engine';
@@ -7,12 +7,13 @@ import { colourOf, fade } from './paint';
 
 type Filling = 'none' | 'soft' | 'strong';
 
-function closed(values: (number | null)[], openFrom: number): (number | null)[] {
-  return values.map((value, i) => (i < openFrom ? value : null));
+function whole(values: (number | null)[], { wholeFrom, openFrom }: Frame): (number | null)[] {
+  return values.map((value, i) => (i >= wholeFrom && i < openFrom ? value : null));
 }
 
-function open(values: (number | null)[], openFrom: number): (number | null)[] {
-  return values.map((value, i) => (i >= openFrom - 1 ? value : null));
+/** The windows in part, each with its whole neighbour, so that the dashes meet the line. */
+function partly(values: (number | null)[], { wholeFrom, openFrom }: Frame): (number | null)[] {
+  return values.map((value, i) => ((wholeFrom > 0 && i <= wholeFrom) || i >= openFrom - 1 ? value : null));
 }
 
 function lone(values: (number | null)[]): (index: number) => boolean {
@@ -33,17 +34,17 @@ function drawn(column: Column, frame: Frame, room: Room, filling: Filling): Opti
     ? { areaStyle: { color: { type: 'linear', x: 0, y: 0, x2: 0, y2: 1,
         colorStops: [{ offset: 0, color: fade(colour, depth) }, { offset: 1, color: fade(colour, depth / 8) }] } } }
     : {};
-  const solid = closed(values, frame.openFrom);
+  const solid = whole(values, frame);
   const single = lone(solid);
-  const whole: Option = {
+  const line: Option = {
     ...shared, id: column.key, ...area, lineStyle: { color: colour, width: 1.75 }, itemStyle: { color: colour }, z: 3,
     data: solid.map((value, i) => (single(i) ? { value, symbol: 'circle', symbolSize: 5 } : { value, symbol: 'none' })),
     showSymbol: true,
   };
-  if (frame.openFrom >= frame.rows) return [whole];
+  if (frame.wholeFrom === 0 && frame.openFrom >= frame.rows) return [line];
   const dashed = { color: colour, width: 1.5, type: [3, 4], opacity: 0.75 };
-  return [whole, {
-    ...shared, id: `${column.key} open`, data: open(values, frame.openFrom), lineStyle: dashed, itemStyle: { color: colour }, z: 3,
+  return [line, {
+    ...shared, id: `${column.key} partly`, data: partly(values, frame), lineStyle: dashed, itemStyle: { color: colour }, z: 3,
   }];
 }
 

@@ -12,6 +12,8 @@ export interface SeriesAnswer {
 
 export interface TimeseriesAnswer {
   granularity: string;
+  /** Where the answered range begins: the first window may have begun before and hold a part only. */
+  from?: string;
   tier?: string;
   version?: number | string;
   series: SeriesAnswer[];

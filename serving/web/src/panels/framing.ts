@@ -79,6 +79,7 @@ function timeseriesFrame(query: TimeseriesQuery, draw: Drawing, answers: Timeser
   const open = stepMs ? instants.findIndex((t) => t + stepMs > seen.now) : -1;
   return {
     columns: [time, ...columns], rows: instants.length, stepMs, granularity: answer.granularity,
+    wholeFrom: answer.from && Date.parse(answer.from) > (instants[0] ?? 0) ? 1 : 0,
     openFrom: open < 0 ? instants.length : open,
   };
 }

@@ -1,0 +1,121 @@
+"""Arrow IPC and Parquet bodies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from cluster.contract.decode import decode
+from cluster.errors import BodyTooLarge, BodyUnreadable
+from tests.cluster.contract.bodies import (
+    ARROW,
+    CONTEXT,
+    PARQUET,
+    arrow_body,
+    checked,
+    codes,
+    event,
+    only,
+    parquet_body,
+    send,
+)
+
+BODIES = [(ARROW, arrow_body), (PARQUET, parquet_body)]
+
+
+def table(**columns: object) -> pa.Table:
+    rows = len(next(iter(columns.values())))  # type: ignore[arg-type]
+    base = {"occurred_at": ["2026-01-01T00:00:00Z"] * rows, "module": ["gateway"] * rows, "kind": ["request"] * rows}
+    return pa.table({**base, **columns})
+
+
+@pytest.mark.parametrize(("content_type", "write"), BODIES)
+def test_columns_of_any_castable_type_are_taken(content_type, write) -> None:
+    sent = pa.table(
+        {
+            "timestamp": pa.array([1_767_225_600_000], pa.timestamp("ms")),
+            "source_module": pa.array(["llm-gateway"]).dictionary_encode(),
+            "event_type": pa.array(["request"], pa.large_string()),
+            "prompt_tokens": pa.array([7], pa.uint16()),
+            "output_tokens": pa.array(["5"]),
+            "latency_ms": pa.array([12], pa.int32()),
+            "cost_usd": pa.array([0.1], pa.float64()),
+            "user_id": pa.array([42], pa.int64()),
+            "payload": pa.array([{"cache_hit": True}]),
+            "team": ["search"],
+            "score": [0.5],
+        }
+    )
+    row = only(checked(decode(write(sent), content_type=content_type, context=CONTEXT)))
+    assert row["occurred_at"] == datetime(2026, 1, 1, tzinfo=UTC)
+    assert (row["kind"], row["input_tokens"], row["output_tokens"], row["latency_ms"]) == (
+        "gateway.request",
+        7,
+        5,
+        12.0,
+    )
+    assert (row["cost_usd"], row["user_id"], row["cache_status"]) == (Decimal("0.1"), "42", "hit")
+    assert orjson.loads(row["attributes"]) == {"team": "search", "score": 0.5}
+
+
+@pytest.mark.parametrize(("content_type", "write"), BODIES)
+def test_values_that_do_not_fit_refuse_their_row_only(content_type, write) -> None:
+    sent = table(
+        input_tokens=pa.array(["1", "many", "-3", "4", "5", "6"]),
+        cost_usd=pa.array([0.1, 0.1, 0.1, float("nan"), -1.0, 0.1]),
+        attributes=pa.array(['{"a": 1}', None, "", None, None, '{"a"']),
+    )
+    decoded = checked(decode(write(sent), content_type=content_type, context=CONTEXT))
+    assert decoded.events.num_rows == 1
+    assert codes(decoded) == [
+        "field_type",
+        "tokens_out_of_range",
+        "cost_out_of_range",
+        "cost_out_of_range",
+        "field_type",
+    ]
+    assert b'"many"' in decoded.dead_letters.column("original")[0].as_py()
+
+
+@pytest.mark.parametrize(("content_type", "write"), BODIES)
+def test_an_exported_batch_sent_back_in_is_the_same_batch(content_type, write) -> None:
+    events = send(
+        event(event_id="a", attributes={"x": [1, {"y": 2}]}, cost_usd=0.3, input_tokens=4),
+        event(event_id="b", status="timeout"),
+    ).events
+    again = checked(decode(write(pa.Table.from_batches([events])), content_type=content_type, context=CONTEXT))
+    assert again.events.equals(events)
+
+
+@pytest.mark.parametrize(("content_type", "write"), BODIES)
+def test_an_unreadable_body_is_an_error_of_the_request(content_type, write) -> None:
+    whole = write(table(user_id=["u"] * 100))
+    for body in (b"", b"noise", whole[: len(whole) // 2], whole[:8] + b"\xff" * 40 + whole[48:]):
+        with pytest.raises(BodyUnreadable):
+            decode(body, content_type=content_type, context=CONTEXT)
+
+
+def test_a_small_file_of_one_long_text_repeated_is_refused_before_it_unfolds() -> None:
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000, pa.int32()), pa.array(["x" * 100_000]))
+    body = parquet_body(table(user_id=repeated), compression="zstd")
+    assert len(body) < 200_000
+    with pytest.raises(BodyTooLarge):
+        decode(body, content_type=PARQUET, context=CONTEXT)
+
+
+def test_rows_and_columns_have_ceilings() -> None:
+    with pytest.raises(BodyTooLarge):
+        decode(arrow_body(table(user_id=["u"] * 3)), content_type=ARROW, context=replace(CONTEXT, rows_max=2))
+    with pytest.raises(BodyTooLarge):
+        decode(arrow_body(table(**{f"c{i}": ["u"] for i in range(1100)})), content_type=ARROW, context=CONTEXT)
+
+
+def test_invalid_utf8_in_a_text_column_is_unreadable() -> None:
+    broken = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
+    with pytest.raises(BodyUnreadable):
+        decode(arrow_body(table(user_id=broken)), content_type=ARROW, context=CONTEXT)
