@@ -1,7 +1,7 @@
 """Minute roll-ups of the newest days in memory: loaded file by file as the table grows, merged as they pile up.
 
-One pair of in-memory tables for each day: `hot_D` holds merged partials, `hot_D_new` what came since. A question
-reads both, so a partial counts from the moment its file is loaded.
+One in-memory table for all days, tenants, merged partials and those that came since: a partial counts from the moment
+its file is loaded. One table, because a union over days costs 2 ms of planning for each.
 """
 # ruff: noqa: S608 (the text is ours, every value is bound: models/query/sql.py)
 
@@ -30,8 +30,9 @@ _LOAD_ROWS: Final = 400_000
 # New partials of a day are merged when there are so many: a merge costs some 2 us a row and halves what questions read.
 _MERGE_ROWS: Final = 20_000
 _LOAD_SHARE: Final = 0.7
-# A question over more days is a union of more tables, each planned.
-_DAYS_MAX: Final = 62
+_DAYS_MAX: Final = 400
+# Deleted rows that are not worth writing the table anew for.
+_SWEEP_ROWS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ class Day:
     new_rows: int
 
     @property
-    def table(self) -> str:
-        return f"hot_{self.start_us // DAY_US}"
+    def number(self) -> int:
+        """Days since 1970, the value of `day_`."""
+        return self.start_us // DAY_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ class HotRollups:
         self._cursor = connection.cursor()
         self._memory_bytes = memory_bytes
         self._merge_rows = merge_rows
-        self._cursor.execute(f"CREATE TABLE hot_empty AS SELECT * FROM ({_empty(self._cursor)})")
+        self._cursor.register("hot_schema", _SCHEMA.empty_table())
+        self._cursor.execute(f"CREATE TABLE hot AS SELECT 0 AS day_, false AS merged_, {_COLUMNS} FROM hot_schema")
+        self._rows_ever = 0
         self._days_most = _DAYS_MAX
         self.state = HotState()
 
@@ -87,15 +91,8 @@ class HotRollups:
         state = self.state
         if state.version < 0 or span.from_us < state.covered_from_us:
             return None
-        names = [
-            name
-            for day in state.days
-            if day.start_us < span.to_us and span.from_us < day.start_us + DAY_US
-            for name in ((day.table, f"{day.table}_new") if day.new_rows else (day.table,))
-        ]
         listed = ", ".join(sorted({"tenant_id", "project_id", *columns}))
-        union = " UNION ALL ".join(f"SELECT {listed} FROM {name}" for name in names or ["hot_empty"])
-        return owned(scope, Fragment(union))
+        return owned(scope, Fragment(f"SELECT {listed} FROM hot"))
 
     def update(self, snapshot: Snapshot) -> None:
         """Load what the snapshot has and memory has not; afterwards questions see exactly that version.
@@ -132,9 +129,9 @@ class HotRollups:
                     covered_from_us = start_us + DAY_US
                     break
                 kept.append(self._day(start_us, active[start_us], loaded.get(start_us), held=held, moved=moved))
-            for day in loaded.values():
-                if day.start_us not in {one.start_us for one in kept}:
-                    self._drop(day)
+            for start_us in loaded.keys() - {one.start_us for one in kept}:
+                self._cursor.execute("DELETE FROM hot WHERE day_ = ?", [loaded[start_us].number])
+            self._swept()
             self._cursor.commit()
         except BaseException:
             self._cursor.rollback()
@@ -148,36 +145,42 @@ class HotRollups:
         if day is None or day.files - paths - moved:
             # Rows left the table, or we cannot tell: only loading the day anew is surely right.
             day, held = Day(start_us, frozenset(), 0), frozenset()
-            for name in (day.table, f"{day.table}_new"):
-                self._cursor.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM hot_empty")
+            self._cursor.execute("DELETE FROM hot WHERE day_ = ?", [day.number])
         new_rows = day.new_rows
         for chunk in _chunks(one for one in active if one.path not in held):
-            new_rows += self._insert(f"{day.table}_new", self._read(chunk))
+            new_rows += self._insert(day, self._read(chunk), merged=False)
             if new_rows >= self._merge_rows:
                 self._merge(day)
                 new_rows = 0
         return Day(start_us, paths, new_rows)
 
     def _merge(self, day: Day) -> None:
-        partials = self._cursor.sql(f"SELECT {_COLUMNS} FROM {day.table}_new").to_arrow_table()
-        self._insert(day.table, merge([partials], keys=_KEYS))
-        self._cursor.execute(f"CREATE OR REPLACE TABLE {day.table}_new AS SELECT * FROM hot_empty")
+        unmerged = "day_ = ? AND NOT merged_"
+        partials = self._cursor.sql(
+            f"SELECT {_COLUMNS} FROM hot WHERE {unmerged}", params=[day.number]
+        ).to_arrow_table()
+        self._cursor.execute(f"DELETE FROM hot WHERE {unmerged}", [day.number])
+        self._insert(day, merge([partials], keys=_KEYS), merged=True)
+
+    def _swept(self) -> None:
+        """Write the table anew once most of what it ever took in is deleted: deleted rows keep their memory."""
+        live = int(self._cursor.execute("SELECT count(*) FROM hot").fetchall()[0][0])
+        if self._rows_ever > 2 * live + _SWEEP_ROWS:
+            self._cursor.execute("CREATE OR REPLACE TABLE hot AS SELECT * FROM hot ORDER BY day_")
+            self._rows_ever = live
 
     def _read(self, files: Sequence[ActiveFile]) -> pa.Table:
         read = read_files(one.path for one in files)
         return self._cursor.sql(f"SELECT {_COLUMNS} FROM ({read.text})", params=list(read.parameters)).to_arrow_table()
 
-    def _insert(self, name: str, rows: pa.Table) -> int:
+    def _insert(self, day: Day, rows: pa.Table, *, merged: bool) -> int:
         self._cursor.register("incoming", rows)
         try:
-            self._cursor.execute(f"INSERT INTO {name} SELECT {_COLUMNS} FROM incoming")
+            self._cursor.execute(f"INSERT INTO hot SELECT ?, ?, {_COLUMNS} FROM incoming", [day.number, merged])
         finally:
             self._cursor.unregister("incoming")
+        self._rows_ever += rows.num_rows
         return int(rows.num_rows)
-
-    def _drop(self, day: Day) -> None:
-        for name in (day.table, f"{day.table}_new"):
-            self._cursor.execute(f"DROP TABLE {name}")
 
     def _memory_used(self) -> int:
         told = self._cursor.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()
@@ -197,11 +200,6 @@ def _held(days: Sequence[Day], snapshot: Snapshot) -> tuple[frozenset[str], froz
             held, moved = held - rewrite.removed | rewrite.added, moved | rewrite.removed
     active = {one.path for files in snapshot.by_tenant.values() for one in files}
     return (held, moved) if held <= active else (loaded, frozenset())
-
-
-def _empty(cursor: duckdb.DuckDBPyConnection) -> str:
-    cursor.register("hot_schema", _SCHEMA.empty_table())
-    return f"SELECT {_COLUMNS} FROM hot_schema"
 
 
 def _chunks(files: Iterable[ActiveFile]) -> Iterable[list[ActiveFile]]:

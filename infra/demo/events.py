@@ -10,7 +10,7 @@ from cluster.sdk.client import utc
 from infra.demo import incidents as happening
 from infra.demo.incidents import Incident, near
 from infra.demo.platform import MODELS, REGIONS, SERVICES, session_name, user_name
-from infra.demo.traffic import ACTIONS, ALLOW, BLOCK, OK, RATE_LIMITED, STATUSES, Block, Calls, Verdicts
+from infra.demo.traffic import ACTIONS, ALLOW, BLOCK, BLOCK_US, OK, RATE_LIMITED, STATUSES, Block, Calls, Verdicts
 
 Event = dict[str, Any]
 
@@ -177,7 +177,7 @@ def _routine(block: Block) -> Iterator[Event]:
     number = block.number
     model = MODELS[number % len(MODELS)]
     common = {"provider": model.provider, "model": model.name, "service": "registry"}
-    at_us = block.from_us + 60_000_000
+    at_us = number * BLOCK_US + 60_000_000
     yield _event(
         f"rd-{number}", at_us, "registry.asset.downloaded", **common, payload={"asset_id": f"prompt-{number % 40}"}
     )

@@ -180,7 +180,7 @@ class Instance:
         """Head and deployment; the deploy driver imports while the head starts."""
         settings, layout = self.settings, self.layout
         layout.make()
-        chosen = ports.choose()
+        chosen = ports.choose(str(layout.data))
         self._variables = ray_head.environment(settings, layout) | edge.environment(settings, layout, chosen)
         if self._options.address:
             # Its token is the operator's: it comes with the environment.

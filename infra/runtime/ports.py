@@ -1,18 +1,23 @@
-"""Free ports for everything that listens inside one hub, so that several hubs share a machine."""
+"""Ports for everything that listens inside one hub, so that several hubs share a machine."""
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from dataclasses import dataclass
 
-# Replicas take their ports from a range of this size; Serve tries the next one when a port is taken.
-_RANGE = 400
+from infra.runtime.layout import StartRefused
+
+# Below the range from which the kernel gives ports to clients, so that no outgoing connection takes one of ours.
 _FIRST, _LAST = 20_000, 32_000
+_BLOCK = 100
+# Replicas of each protocol; a port that was freed rests for a minute before Serve uses it again.
+_REPLICAS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Loopback ports of one run."""
+    """Loopback ports of one hub: one block."""
 
     gcs: int
     jobs: int
@@ -23,45 +28,36 @@ class Ports:
     replica_http: tuple[int, int]
     replica_grpc: tuple[int, int]
 
-
-def choose() -> Ports:
-    """Ports that are free now. Another process may still take one before its user binds it; that start then fails."""
-    base = _free_range(2 * _RANGE)
-    middle = base + _RANGE
-    return Ports(
-        gcs=free(),
-        jobs=free(8265),
-        edge_metrics=free(9101),
-        edge_statistics=free(8404),
-        fallback_http=free(),
-        fallback_grpc=free(),
-        replica_http=(base, middle - 1),
-        replica_grpc=(middle, middle + _RANGE - 1),
-    )
+    @classmethod
+    def block(cls, base: int) -> Ports:
+        http, grpc = base + 10, base + 10 + _REPLICAS
+        gcs, jobs, metrics, statistics, fallback_http, fallback_grpc = range(base, base + 6)
+        edge = (gcs, jobs, metrics, statistics, fallback_http, fallback_grpc)
+        return cls(*edge, replica_http=(http, grpc - 1), replica_grpc=(grpc, grpc + _REPLICAS - 1))
 
 
-def free(wanted: int = 0) -> int:
-    """`wanted` when it can be bound on loopback, else any free port below the range clients take theirs from."""
-    if wanted and is_free(wanted):
-        return wanted
-    taken: list[socket.socket] = []
-    try:
-        # Hold what does not fit, so that the kernel offers another.
-        while True:
-            probe = socket.socket()
-            taken.append(probe)
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            if port not in _given:
-                _given.add(port)
-                return port
-    finally:
-        for probe in taken:
-            probe.close()
+def choose(name: str) -> Ports:
+    """A free block, at first the one that `name` leads to.
+
+    So one hub keeps its ports over restarts, and two that start at once do not both find the same block free.
+
+    Raises:
+        StartRefused: no block is free.
+    """
+    blocks = (_LAST - _FIRST) // _BLOCK
+    start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    for step in range(blocks):
+        base = _FIRST + (start + step) % blocks * _BLOCK
+        if all(is_free(port) for port in range(base, base + 10 + 2 * _REPLICAS)):
+            return Ports.block(base)
+    raise StartRefused(f"no {_BLOCK} free ports in a row between {_FIRST} and {_LAST}")
 
 
-# Ports handed out in this process: the kernel may offer a just closed one again.
-_given: set[int] = set()
+def free() -> int:
+    """Any port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -75,12 +71,3 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         except OSError:
             return False
     return True
-
-
-def _free_range(size: int) -> int:
-    """Start of a block whose first ports of each half are free."""
-    for base in range(_FIRST, _LAST - size, size):
-        probes = (base, base + 1, base + 2, base + _RANGE, base + _RANGE + 1, base + _RANGE + 2)
-        if all(is_free(port) for port in probes):
-            return base
-    return _FIRST

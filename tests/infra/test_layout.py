@@ -55,11 +55,13 @@ def test_the_state_survives_a_round_trip(tmp_path: Path) -> None:
     assert HubState.load(layout) is None
 
 
-def test_a_taken_port_is_not_free() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        taken = server.getsockname()[1]
-        assert not ports.is_free(taken)
-        assert ports.free(taken) != taken
+def test_a_hub_keeps_its_ports_and_passes_over_a_taken_block() -> None:
+    chosen = ports.choose("one hub")
+    assert ports.choose("one hub") == chosen
+    assert ports.choose("another hub") != chosen
+    with socket.create_server(("127.0.0.1", chosen.replica_grpc[1])):
+        assert not ports.is_free(chosen.replica_grpc[1])
+        assert ports.choose("one hub").gcs != chosen.gcs
 
 
 def test_servers_on_every_interface_move_to_the_nodes_address() -> None:

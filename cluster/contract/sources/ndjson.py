@@ -35,7 +35,12 @@ _BOM: Final = b"\xef\xbb\xbf"
 # No event fits in fewer bytes; a line below it may be a blank one.
 _SHORT_LINE: Final = 32
 
+# A body of fewer rows is not worth a struct of its own.
+_ALIKE_FROM: Final = 100
+
 Row = Any  # a struct made by _row_type
+# (canonical, sent) names of the fields of a row, in the order of ROW_FIELDS.
+Shape = tuple[tuple[str, str], ...]
 
 
 def read_ndjson(body: bytes, context: DecodeContext) -> RawRows:
@@ -92,9 +97,46 @@ def _read(lines: Sequence[bytes], context: DecodeContext) -> RawRows:
         raise BodyTooLarge(
             f"{len(lines)} rows in one body, at most {context.rows_max}", hint="Send the rows in several requests."
         )
-    decode = _decoder_of(lines[0] if lines else b"")
-    found: list[Row] = []
+    shape = _shape_of([lines[0], lines[-1]]) if lines else ()
     refused: list[Refusal] = []
+    fields: Sequence[str] = ROW_FIELDS
+    found = _read_alike(lines, shape, context)
+    if found is None:
+        found = _read_each(lines, shape, context, refused)
+    else:
+        fields = [canonical for canonical, _ in shape]
+    if "schema_version" in fields:
+        _lift_older(found, lines, refused)
+    indexes = np.arange(len(lines))
+    if refused:
+        indexes = np.delete(indexes, [refusal.index for refusal in refused])
+    return RawRows(
+        columns=_columns(found, fields),
+        indexes=indexes,
+        original=lines.__getitem__,
+        row_count=len(lines),
+        refused=refused,
+    )
+
+
+def _read_alike(lines: Sequence[bytes], shape: Shape, context: DecodeContext) -> list[Row] | None:
+    """Rows of a body whose rows all have the fields of `shape` and no others, or None.
+
+    Most bodies come from one program and do; without the other fields they take a third less time.
+    """
+    if len(lines) < _ALIKE_FROM or not shape or max(map(len, lines)) > context.row_bytes_max:
+        return None
+    decode = _decoder(shape)
+    try:
+        return [decode(line) for line in lines]
+    except _BROKEN:
+        return None
+
+
+def _read_each(lines: Sequence[bytes], shape: Shape, context: DecodeContext, refused: list[Refusal]) -> list[Row]:
+    """Rows with any of the contract's fields, by the names of `shape` or by the open path."""
+    decode = _decoder(_widened(shape))
+    found: list[Row] = []
     longest = max(map(len, lines), default=0)
     for index, line in enumerate(lines):
         try:
@@ -108,17 +150,7 @@ def _read(lines: Sequence[bytes], context: DecodeContext) -> RawRows:
                 refused.append(Refusal(index, refusal.code, refusal.message))
         except RowRefused as refusal:
             refused.append(Refusal(index, refusal.code, refusal.message))
-    _lift_older(found, lines, refused)
-    indexes = np.arange(len(lines))
-    if refused:
-        indexes = np.delete(indexes, [refusal.index for refusal in refused])
-    return RawRows(
-        columns=_columns(found),
-        indexes=indexes,
-        original=lines.__getitem__,
-        row_count=len(lines),
-        refused=refused,
-    )
+    return found
 
 
 def _lift_older(found: list[Row], lines: Sequence[bytes], refused: list[Refusal]) -> None:
@@ -142,49 +174,52 @@ def _check_length(line: bytes, row_bytes_max: int) -> None:
         raise RowRefused("row_too_large", f"{size} bytes in one row; send at most {row_bytes_max}")
 
 
-def _types() -> list[tuple[str, Any, Any]]:
-    tokens = Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)]
-    out: list[tuple[str, Any, Any]] = []
-    for name in ROW_FIELDS:
-        if name in _RAW_FIELDS:
-            out.append((name, msgspec.Raw, _EMPTY))
-        elif name == "occurred_at":
-            out.append((name, str | int | float | None, None))
-        elif name in TOKEN_FIELDS:
-            out.append((name, tokens | None, None))
-        else:
-            out.append((name, (float if name in NUMBER_FIELDS else str) | None, None))
-    return out
+def _type_of(name: str) -> tuple[str, Any, Any]:
+    if name in _RAW_FIELDS:
+        return name, msgspec.Raw, _EMPTY
+    if name == "occurred_at":
+        return name, str | int | float | None, None
+    if name in TOKEN_FIELDS:
+        return name, Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)] | None, None
+    return name, (float if name in NUMBER_FIELDS else str) | None, None
 
 
-@lru_cache(maxsize=64)
-def _row_type(aliases: tuple[tuple[str, str], ...]) -> Any:
-    """Struct of a row whose fields go by `aliases`, (canonical, sent) pairs; all shapes have the same attributes."""
+@lru_cache(maxsize=128)
+def _row_type(shape: Shape) -> Any:
+    """Struct of a row with the fields of `shape`; its attributes have the canonical names."""
+    fields = [_type_of(canonical) for canonical, _ in shape]
     # gc=False: rows hold no cycles, and a body of them would otherwise set the collector off many times.
-    return msgspec.defstruct("Row", _types(), gc=False, forbid_unknown_fields=True, rename=dict(aliases))
+    return msgspec.defstruct("Row", fields, gc=False, forbid_unknown_fields=True, rename=dict(shape))
 
 
-_Row: Final = _row_type(())
+def _widened(shape: Shape) -> Shape:
+    """The shape with every other field of the contract under its own name."""
+    sent = dict(shape)
+    return tuple((name, sent.get(name, name)) for name in ROW_FIELDS)
 
 
-@lru_cache(maxsize=64)
-def _decoder(aliases: tuple[tuple[str, str], ...]) -> Callable[[bytes], Row]:
-    decoder = msgspec.json.Decoder(_row_type(aliases))
-    return decoder.decode
+_Row: Final = _row_type(_widened(()))
 
 
-def _decoder_of(first: bytes) -> Callable[[bytes], Row]:
-    """Decoder for rows that name their fields as the first one does; others still pass, by the open path."""
-    try:
-        names = list(OBJECT.decode(first))
-    except _BROKEN:
-        return _decoder(())
-    aliases: dict[str, str] = {}
+@lru_cache(maxsize=128)
+def _decoder(shape: Shape) -> Callable[[bytes], Row]:
+    return msgspec.json.Decoder(_row_type(shape)).decode
+
+
+def _shape_of(samples: Sequence[bytes]) -> Shape:
+    """Known fields of some rows and the names they go by there."""
+    names: dict[str, None] = {}
+    for sample in samples:
+        try:
+            names |= dict.fromkeys(OBJECT.decode(sample))
+        except _BROKEN:
+            continue
+    sent = {name: name for name in names if name in _FIELDS}
     for name in names:
         canonical = canonical_field(name)
-        if name not in _FIELDS and canonical in _FIELDS and canonical not in names:
-            aliases.setdefault(canonical, name)
-    return _decoder(tuple(sorted(aliases.items())))
+        if canonical in _FIELDS:
+            sent.setdefault(canonical, name)
+    return tuple((name, sent[name]) for name in ROW_FIELDS if name in sent)
 
 
 def _open_row(line: bytes) -> Row:
@@ -232,11 +267,11 @@ def _merge(document: str, sent: msgspec.Raw, members: list[tuple[str, bytes]]) -
         raise RowRefused("json_invalid", f"{document}: {error}") from None
 
 
-def _columns(found: list[Row]) -> dict[str, pa.Array]:
+def _columns(found: list[Row], fields: Sequence[str]) -> dict[str, pa.Array]:
     if not found:
         return {}
     out: dict[str, pa.Array] = {}
-    for name in ROW_FIELDS:
+    for name in fields:
         values = list(map(attrgetter(name), found))
         if name == "cost_usd":
             out[name] = _costs(values)

@@ -71,7 +71,7 @@ def test_five_modules_make_one_tree() -> None:
 
 def test_buckets_are_exclusive_and_come_from_one_teller() -> None:
     gateway = span("a", kind="gateway.request", event_id="g", input_tokens=9_999, cost_usd=Decimal("0.000000001"))
-    own = {"input_tokens": 100, "cache_read_tokens": 30, "cache_write_tokens": 20, "output_tokens": 50}
+    own: dict[str, Any] = {"input_tokens": 100, "cache_read_tokens": 30, "cache_write_tokens": 20, "output_tokens": 50}
     trace = assemble("t", [gateway, span("a", model="m", reasoning_tokens=40, other_modal_tokens=7, **own)])
     one = trace["spans"][0]
     assert one["tokens"] == {
