@@ -15,9 +15,9 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from actors.compaction import Compactor
-from actors.intake import Seal
+from actors.intake import Registration, Seal
 from cluster.clock import Clock
-from cluster.errors import CommitLost, HubError, SequenceGap
+from cluster.errors import CommitLost, Fenced, HubError, SequenceGap
 from cluster.lake.commit import TableWriter
 from cluster.lake.files import make_folder, replace
 from cluster.lake.stage import StagedFile
@@ -51,9 +51,8 @@ class Committer:
         make_folder(settings.lake)
         self._positions_path = settings.lake / "positions.json"
         self._positions: Positions = {}
-        if self._positions_path.exists():
-            found = orjson.loads(self._positions_path.read_bytes())
-            self._positions = {journal: [(note[0], note[1]) for note in notes] for journal, notes in found.items()}
+        self._incarnations: dict[int, Registration] = {}
+        self._load()
         self._writers = {name: TableWriter(settings.lake, table) for name, table in TABLES.items()}
         self._compactor = Compactor(settings, self._writers)
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(maxsize=4096)
@@ -79,6 +78,19 @@ class Committer:
         waiting = _Waiting(seal, Future())
         self._waiting.put(waiting)
         return waiting.done.result()
+
+    def register(self, shard: int, journal: str) -> Registration:
+        """Begin an incarnation of a shard; seals of earlier ones are refused from now on.
+
+        Args:
+            journal: identity of the journal it will write, "" when that is not decided yet.
+        """
+        with self._lock:
+            known = self._incarnations.get(shard, Registration(0, ""))
+            answer = Registration(known.epoch + 1, known.previous)
+            self._incarnations[shard] = Registration(answer.epoch, journal or known.previous)
+            self._save()
+        return answer
 
     def positions(self) -> Positions:
         """For each journal its latest seals, each with the events accepted by then, by tenant."""
@@ -138,7 +150,7 @@ class Committer:
     def _commit_batch(self, batch: list[_Waiting]) -> None:
         try:
             with self._lock:
-                refused = self._gaps(batch)
+                refused = self._refusals(batch)
                 seals = [waiting.seal for waiting in batch if waiting.seal.journal not in refused]
                 self._commit_seals(seals)
         except Exception as error:
@@ -154,12 +166,14 @@ class Committer:
             else:
                 waiting.done.set_result(self._writers[ANCHOR].last_sequence(waiting.seal.journal))
 
-    def _gaps(self, batch: list[_Waiting]) -> dict[str, HubError]:
-        """Journals whose next seal is missing; committing past a gap would hide a loss."""
+    def _refusals(self, batch: list[_Waiting]) -> dict[str, HubError]:
+        """Journals whose writer was replaced, or whose next seal is missing: a commit past a gap would hide a loss."""
         refused: dict[str, HubError] = {}
         for journal, seals in _by_journal(waiting.seal for waiting in batch).items():
             last = self._writers[ANCHOR].last_sequence(journal)
             for seal in seals:
+                if seal.epoch < self._incarnations.get(seal.shard, Registration(0, "")).epoch:
+                    refused[journal] = Fenced(f"shard {seal.shard}: incarnation {seal.epoch} was replaced")
                 if seal.sequence > last + 1:
                     refused[journal] = SequenceGap(f"journal {journal}: seal {seal.sequence} came after {last}")
                 last = max(last, seal.sequence)
@@ -175,6 +189,19 @@ class Committer:
         self._commits += 1
         self._last_commit_s = self._clock.monotonic_s()
 
+    def _load(self) -> None:
+        if not self._positions_path.exists():
+            return
+        found = orjson.loads(self._positions_path.read_bytes())
+        for journal, notes in found["journals"].items():
+            self._positions[journal] = [(note[0], note[1]) for note in notes]
+        for shard, (epoch, journal) in found["shards"].items():
+            self._incarnations[int(shard)] = Registration(epoch, journal)
+
+    def _save(self) -> None:
+        shards = {str(shard): (known.epoch, known.previous) for shard, known in self._incarnations.items()}
+        replace(self._positions_path, orjson.dumps({"journals": self._positions, "shards": shards}))
+
     def _note(self, seals: list[Seal]) -> None:
         """Write down, before the commit, what each journal will have accepted after it: the account of a lost node."""
         for seal in seals:
@@ -182,7 +209,7 @@ class Committer:
             self._positions[seal.journal] = sorted([*notes, (seal.sequence, seal.accepted)], key=lambda note: note[0])[
                 -_NOTES:
             ]
-        replace(self._positions_path, orjson.dumps(self._positions))
+        self._save()
 
     def _commit_table(self, name: str, seals: list[Seal]) -> None:
         writer = self._writers[name]

@@ -12,14 +12,17 @@ import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from actors.committer import Committer, Positions
-from actors.intake import Seal
+from actors.intake import Registration, Seal
 from actors.shard import Shard
 from cluster.clock import SystemClock
+from cluster.errors import Fenced, SequenceGap
 from cluster.settings import Settings
 
 log = structlog.get_logger("hosts")
 
 _RETRY_S: Final = 0.2
+# Ray types its calls by the remote function; here the method is only known by name.
+_get: Final[Any] = ray.get
 # Threads of a shard: each waits for its turn at the journal, so this bounds batches that share one fsync.
 SHARD_THREADS: Final = 64
 COMMITTER_THREADS: Final = 64
@@ -42,23 +45,28 @@ class RemoteCommits:
         self._settings = settings
         self._actor: Any = None
 
+    def register(self, shard: int, journal: str) -> Registration:
+        answer: Registration = self._call("register", shard, journal)
+        return answer
+
     def last_sequence(self, journal: str) -> int:
         return int(self._call("last_sequence", journal))
 
     def commit(self, seal: Seal) -> int:
         return int(self._call("commit", seal))
 
-    def _call(self, method: str, argument: object) -> int:
+    def _call(self, method: str, *arguments: object) -> Any:
         while True:
             try:
                 if self._actor is None:
                     self._actor = ray.get_actor(committer_name(self._settings.region), self._settings.namespace)
-                answer: int = ray.get(getattr(self._actor, method).remote(argument))
-                return answer
+                return _get(getattr(self._actor, method).remote(*arguments))
             except (ActorDiedError, ActorUnavailableError, RayActorError, ValueError) as error:
                 log.warning("committer_away", method=method, error=type(error).__name__)
                 self._actor = None
             except RayTaskError as error:
+                if isinstance(error.cause, Fenced | SequenceGap):
+                    raise error.cause from error
                 log.warning("commit_refused", method=method, error=str(error.cause)[:300])
             time.sleep(_RETRY_S)
 
@@ -93,6 +101,9 @@ class CommitterHost:
     def __init__(self, settings: Settings) -> None:
         # A failed commit leaves handles in doubt; the next incarnation reads the tables as they are.
         self._committer = Committer(settings, clock=SystemClock(), on_fatal=lambda error: None)
+
+    def register(self, shard: int, journal: str) -> Registration:
+        return self._committer.register(shard, journal)
 
     def last_sequence(self, journal: str) -> int:
         return self._committer.last_sequence(journal)

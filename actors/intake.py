@@ -61,20 +61,43 @@ class Seal:
     """Staged files of one seal on their way to the committer.
 
     Attributes:
+        shard, epoch: the incarnation that sends it.
         accepted: events the journal accepted for each tenant up to and including this seal.
     """
 
+    shard: int
+    epoch: int
     journal: str
     sequence: int
     files: tuple[StagedFile, ...]
     accepted: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """The committer's answer to a new incarnation of a shard.
+
+    Attributes:
+        previous: journal the shard registered last, "" when it is new.
+    """
+
+    epoch: int
+    previous: str
+
+
 class CommitPort(Protocol):
-    """What a shard needs of the committer. Both calls block until answered, over restarts of the committer."""
+    """What a shard needs of the committer. Calls block until answered, over restarts of the committer."""
+
+    def register(self, shard: int, journal: str) -> Registration:
+        """Begin an incarnation of a shard that writes this journal ("" when it has none yet); ends those before it."""
 
     def last_sequence(self, journal: str) -> int:
         """Last committed sequence of the journal, 0 when there is none."""
 
     def commit(self, seal: Seal) -> int:
-        """Commit the seal unless it is in; the last committed sequence of its journal."""
+        """Commit the seal unless it is in; the last committed sequence of its journal.
+
+        Raises:
+            Fenced: a later incarnation of the shard has registered.
+            SequenceGap: the seal before this one was never committed.
+        """

@@ -53,7 +53,6 @@ def start(settings: Settings) -> None:
     count = settings.shard_count(int(ray.cluster_resources().get("CPU", 1)))
     found: dict[str, Any] = {"namespace": settings.namespace, "get_if_exists": True, **_LIFE}
     committer = CommitterActor.options(name=committer_name(settings.region), **found).remote(settings)
-    _get(committer.status.remote())
     shards = [
         ShardActor.options(
             name=shard_name(settings.region, number),
@@ -63,7 +62,7 @@ def start(settings: Settings) -> None:
         ).remote(settings, number, count)
         for number in range(count)
     ]
-    _get([shard.ledger.remote() for shard in shards])
+    _get([committer.status.remote(), *(shard.ledger.remote() for shard in shards)])
     log.info("pool_started", region=settings.region, shards=count)
 
 

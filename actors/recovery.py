@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import structlog
 
-from actors.calls import call_keys
 from actors.intake import Buffer, Counts, Totals
-from actors.journal import DEAD_LETTERS, Journal, Segment, read_segment, segment_path, sequences
+from actors.journal import DEAD_LETTERS, Journal, Record, Segment, read_segment, segment_path, sequences
 from actors.keys import recall
-from actors.seen import Seen, first_of_each
+from actors.memory import Memory
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
 from cluster.errors import JournalCorrupt
-from cluster.hashing import hash128, seed_of
 from cluster.lake.files import make_folder, replace
 from cluster.tenancy import TenantId
 
@@ -61,20 +58,20 @@ def shard_folders(root: Path, number: int, shards: int) -> list[Path]:
 
 def new_folder(root: Path, number: int) -> Path:
     """Folder of a journal that begins now; its name is the journal's identity for ever."""
-    folder = root / f"shard-{number:05d}" / uuid4().hex[:16]
+    folder = root / f"shard-{number:05d}" / f"{number:05d}-{uuid4().hex[:16]}"
     make_folder(folder)
     return folder
 
 
-def recover(folder: Path, events: Seen, calls: Seen, *, committed: Callable[[str], int]) -> Recovered:
-    """Read one journal folder, wait for its lock, and teach `events` and `calls` what it has taken.
+def recover(folder: Path, memory: Memory, *, committed: Callable[[str], int]) -> Recovered:
+    """Read one journal folder, wait for its lock, and teach `memory` what it has taken.
 
     Args:
         committed: last committed sequence of a journal; asked only when a segment is damaged, since damage to rows
             that are in the tables costs nothing.
     """
     found = Recovered(Journal(folder))
-    recall(folder, events, calls)
+    recall(folder, memory.ids, memory.calls)
     base, found.totals = read_totals(folder)
     found.base = {tenant: counts.copy() for tenant, counts in found.totals.items()}
     found.base_sequence = base
@@ -95,7 +92,7 @@ def recover(folder: Path, events: Seen, calls: Seen, *, committed: Callable[[str
             # Opened and never written to: its number is used again, and no empty seal is committed.
             segment_path(folder, sequence).unlink()
             break
-        buffer = _buffer(segment, events, calls)
+        buffer = _buffer(segment, memory)
         if sequence > base:
             _add(found.totals, buffer)
         buffer.totals = {tenant: counts.copy() for tenant, counts in found.totals.items()}
@@ -128,27 +125,26 @@ def _add(totals: Totals, buffer: Buffer) -> None:
         totals.setdefault(tenant, Counts()).dead_letters += sum(batch.num_rows for batch in batches)
 
 
-def _buffer(segment: Segment, events: Seen, calls: Seen) -> Buffer:
+def readable(folder: Path, sequence: int) -> Iterator[Record]:
+    """Records of one segment up to the first damage.
+
+    Raises:
+        JournalCorrupt: after the last one that can be read, where intact ones follow it.
+    """
+    yield from read_segment(folder, sequence).records
+
+
+def batch_of(record: Record) -> pa.RecordBatch:
+    """The rows of a record, views of its bytes."""
+    schema = DEAD_LETTER_SCHEMA if record.kind == DEAD_LETTERS else EVENT_SCHEMA
+    return pa.ipc.read_record_batch(record.payload, schema)
+
+
+def _buffer(segment: Segment, memory: Memory) -> Buffer:
     buffer = Buffer(segment.sequence)
     for record in segment.records:
-        dead = record.kind == DEAD_LETTERS
-        schema = DEAD_LETTER_SCHEMA if dead else EVENT_SCHEMA
-        batch = pa.ipc.read_record_batch(record.payload, schema)
+        batch, dead = batch_of(record), record.kind == DEAD_LETTERS
         buffer.add(record.tenant, batch, dead=dead, now_s=0.0)
-        tenant = TenantId(record.tenant)
-        if dead:
-            keys = hash128(batch.column("dead_letter_id"), seed_of(f"dead:{tenant}"))
-        else:
-            keys = hash128(batch.column("event_id"), seed_of(f"event:{tenant}"))
-            _teach_calls(batch, tenant, calls)
-        events.exchange(keys[first_of_each(keys)])
+        recall_rows = memory.recall_dead_letters if dead else memory.recall
+        recall_rows(batch, TenantId(record.tenant))
     return buffer
-
-
-def _teach_calls(batch: pa.RecordBatch, tenant: TenantId, calls: Seen) -> None:
-    keys, owners = call_keys(batch, tenant)
-    counted = np.asarray(batch.column("counted"))[owners].astype(np.uint8)
-    while len(keys):
-        first = first_of_each(keys)
-        calls.exchange(keys[first], counted[first])
-        keys, counted = keys[~first], counted[~first]

@@ -12,6 +12,7 @@ import structlog
 
 from actors.intake import Buffer, CommitPort, Seal
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
+from cluster.errors import HubError
 from cluster.lake.stage import StagedFile, stage
 from cluster.lake.tables import TABLES
 from models.aggregate.rollup import roll
@@ -42,16 +43,24 @@ def stage_buffer(lake: Path, buffer: Buffer) -> tuple[StagedFile, ...]:
 class Sealer:
     """Commits buffers of one journal in order, one commit in flight behind the staging."""
 
-    def __init__(self, lake: Path, commits: CommitPort, *, on_commit: Callable[[str, Buffer], None]) -> None:
+    def __init__(
+        self,
+        lake: Path,
+        commits: CommitPort,
+        *,
+        shard: int,
+        epoch: int,
+        on_commit: Callable[[Buffer], None],
+        on_failure: Callable[[HubError], None],
+    ) -> None:
         self._lake = lake
+        self._shard = shard
+        self._epoch = epoch
         self._commits = commits
         self._on_commit = on_commit
+        self._on_failure = on_failure
         self._flight: Future[None] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="commit")
-
-    def last_sequence(self, journal: str) -> int:
-        """Last committed sequence of the journal."""
-        return self._commits.last_sequence(journal)
 
     def seal(self, journal: str, buffer: Buffer) -> None:
         """Stage the buffer and send it to be committed; returns when the seal before it is committed.
@@ -62,7 +71,8 @@ class Sealer:
         files = stage_buffer(self._lake, buffer)
         self.wait()
         accepted = {tenant: counts.accepted for tenant, counts in buffer.totals.items()}
-        self._flight = self._pool.submit(self._commit, Seal(journal, buffer.sequence, files, accepted), buffer)
+        seal = Seal(self._shard, self._epoch, journal, buffer.sequence, files, accepted)
+        self._flight = self._pool.submit(self._commit, seal, buffer)
 
     def wait(self) -> None:
         """Return once the commit in flight, if any, is done."""
@@ -71,5 +81,9 @@ class Sealer:
             self._flight = None
 
     def _commit(self, seal: Seal, buffer: Buffer) -> None:
-        self._commits.commit(seal)
-        self._on_commit(seal.journal, buffer)
+        try:
+            self._commits.commit(seal)
+        except HubError as error:
+            self._on_failure(error)
+            return
+        self._on_commit(buffer)

@@ -13,21 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
 import pyarrow as pa
 import structlog
 
-from actors.calls import call_keys, count
+from actors.inheritance import Inheritance, close_behind, inherit, left_behind
 from actors.intake import Buffer, CommitPort, Counts, Totals
 from actors.journal import DEAD_LETTERS, EVENTS, Journal, Record, segment_path
 from actors.keys import KeyFile
-from actors.recovery import Recovered, new_folder, recover, shard_folders, write_totals
+from actors.memory import Memory, event_keys, told_calls
+from actors.recovery import batch_of, write_totals
 from actors.sealer import Sealer
-from actors.seen import Seen, first_of_each
 from cluster.clock import Clock
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
-from cluster.errors import HubError, JournalFailed, ShardFull, Unavailable
-from cluster.hashing import hash128, seed_of
+from cluster.errors import HubError, JournalCorrupt, JournalFailed, ShardFull, Unavailable
 from cluster.settings import Settings
 from cluster.tenancy import TenantId
 
@@ -35,7 +33,6 @@ log = structlog.get_logger("shard")
 
 # Seals whose totals are remembered for the ledger; a reader's snapshot is never this far behind.
 _HISTORY: Final = 1024
-_COUNTED: Final = EVENT_SCHEMA.get_field_index("counted")
 State = Literal["serving", "draining", "stopped"]
 
 
@@ -61,40 +58,51 @@ class Shard:
         self._stopping = False
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._events, self._calls = Seen(settings.seen_limit), Seen(settings.seen_limit)
+        self._memory = Memory(settings.seen_limit)
         self._history: dict[str, deque[tuple[int, dict[str, int]]]] = {}
-        self._trimmable: deque[tuple[float, str, Buffer]] = deque()
-        self._sealer = Sealer(settings.lake, commits, on_commit=self._committed)
+        self._trimmable: deque[tuple[float, Buffer]] = deque()
         self._held_bytes = 0
+        self._committed_sequence = 0
         self._last_commit_s = clock.monotonic_s()
-        found = [
-            recover(path, self._events, self._calls, committed=commits.last_sequence)
-            for path in shard_folders(_root(settings), number, shards)
-        ]
-        self._adopt(found)
+        self._commits = commits
+        found = inherit(settings, _root(settings), number=number, shards=shards, commits=commits, memory=self._memory)
+        self._sealer = Sealer(
+            settings.lake, commits, shard=number, epoch=found.epoch, on_commit=self._committed, on_failure=self._fail
+        )
+        self._go_on(found)
         self._thread = threading.Thread(target=self._run, name=f"seal-{number}", daemon=True)
         self._thread.start()
 
-    def _adopt(self, found: list[Recovered]) -> None:
-        """Go on with the latest journal, or a new one; older journals on this node are only sealed to their end."""
-        intact = [one for one in found if one.corrupt is None]
-        self._older = intact[:-1]
-        self._folders = {one.journal.identity: one.journal.folder for one in found}
-        for one in found:
-            self._remember(one.journal.identity, one.base_sequence, one.base)
-            for buffer in one.buffers:
-                self._remember(one.journal.identity, buffer.sequence, buffer.totals)
-            self._held_bytes += sum(buffer.size_bytes for buffer in one.buffers)
-            if one.corrupt is not None:
-                self.state, self.reason = "stopped", one.corrupt.message
-        current = intact[-1] if intact else Recovered(Journal(new_folder(_root(self._settings), self.number)))
+    def _go_on(self, found: Inheritance) -> None:
+        current = found.current
         self._journal, self._totals, self._recovered = current.journal, current.totals, current.buffers
-        self._damaged = [one for one in found if one.corrupt is not None]
+        self._remember(current.base_sequence, current.base)
+        for buffer in current.buffers:
+            self._remember(buffer.sequence, buffer.totals)
+            self._held_bytes += buffer.size_bytes
         self._key_file = KeyFile(self._journal.folder, self._settings.seen_limit)
-        self._committed_sequence = 0
         self._buffer = Buffer(current.next_sequence)
+        if found.corrupt is not None:
+            self.state, self.reason = "stopped", found.corrupt.message
+            return
         self._journal.open_segment(current.next_sequence)
-        self._folders[self._journal.identity] = self._journal.folder
+        try:
+            for journal in found.older:
+                self._adopt(journal)
+        except JournalCorrupt as error:
+            self.state, self.reason = "stopped", error.message
+
+    def _adopt(self, journal: Journal) -> None:
+        """Admit again what an older journal of this node left behind; ids tell what was taken elsewhere since."""
+        for record in left_behind(journal, self._commits):
+            batch, tenant = batch_of(record), TenantId(record.tenant)
+            if record.kind == DEAD_LETTERS:
+                self._take_dead_letters(batch, tenant)
+            else:
+                accepted, _ = self._take_events(batch, tenant)
+                self._counts(tenant).repeated += batch.num_rows - accepted
+        self._journal.sync(self._journal.position)
+        close_behind(journal)
 
     # Admission
 
@@ -124,7 +132,8 @@ class Shard:
             if dead_letters is not None:
                 position = self._take_dead_letters(pa.ipc.read_record_batch(dead_letters, DEAD_LETTER_SCHEMA), name)
             self._counts(tenant).repeated += repeated
-            journal, sequence = self._journal, self._buffer.sequence
+            # A batch of repeats waits for the rows it repeats: they are in the open buffer, or in one cut before it.
+            journal, sequence = self._journal, self._buffer.sequence - (0 if self._buffer.rows else 1)
             if self._buffer.size_bytes >= self._settings.seal_bytes or self._buffer.rows == accepted:
                 self._changed.notify_all()
         self._make_durable(journal, position, sequence)
@@ -139,33 +148,21 @@ class Shard:
             )
 
     def _take_events(self, batch: pa.RecordBatch, tenant: TenantId) -> tuple[int, int]:
-        keys = hash128(batch.column("event_id"), seed_of(f"event:{tenant}"))
-        first = first_of_each(keys)
-        if not first.all():
-            batch, keys = batch.filter(pa.array(first)), keys[first]
-        found, _ = self._events.find(keys)
-        if found.any():
-            batch, keys = batch.filter(pa.array(~found)), keys[~found]
+        batch, keys = self._memory.fresh_events(batch, tenant)
         if not batch.num_rows:
             # A repeat is acknowledged only once its first is durable.
             return 0, self._journal.position
-        counted = count(batch, tenant, self._calls)
-        batch = batch.set_column(_COUNTED, EVENT_SCHEMA.field(_COUNTED), pa.array(counted))
         position = self._journal_batch(EVENTS, tenant, batch)
-        self._events.exchange(keys)
+        self._memory.learn(keys)
         self._counts(tenant).accepted += batch.num_rows
         return batch.num_rows, position
 
     def _take_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> int:
-        keys = hash128(batch.column("dead_letter_id"), seed_of(f"dead:{tenant}"))
-        fresh = first_of_each(keys)
-        found, _ = self._events.find(keys)
-        fresh &= ~found
-        if not fresh.any():
+        batch, keys = self._memory.fresh_dead_letters(batch, tenant)
+        if not batch.num_rows:
             return self._journal.position
-        batch, keys = batch.filter(pa.array(fresh)), keys[fresh]
         position = self._journal_batch(DEAD_LETTERS, tenant, batch)
-        self._events.exchange(keys)
+        self._memory.learn(keys)
         self._counts(tenant).dead_letters += batch.num_rows
         return position
 
@@ -198,33 +195,34 @@ class Shard:
 
     def _run(self) -> None:
         try:
-            for one in [*self._older, *self._damaged]:
-                self._seal_all(one.journal.identity, one.buffers)
-            self._seal_all(self._journal.identity, self._recovered)
+            self._seal_recovered()
             while (buffer := self._next_buffer()) is not None:
-                self._seal(self._journal.identity, buffer)
+                self._seal(buffer)
         except HubError as error:
-            # The journal's disk failed, or the tables contradict the journal. What is journaled stays there.
-            log.error("shard_stopped", shard=self.number, code=error.code, detail=error.message)
-            with self._changed:
-                self.state, self.reason = "stopped", error.message
-                self._changed.notify_all()
-            self._on_fatal(error)
+            self._fail(error)
 
-    def _seal_all(self, journal: str, buffers: list[Buffer]) -> None:
-        last = self._sealer.last_sequence(journal)
-        for buffer in buffers:
+    def _fail(self, error: HubError) -> None:
+        """The journal's disk failed, or another incarnation took over. What is journaled stays there."""
+        log.error("shard_stopped", shard=self.number, code=error.code, detail=error.message)
+        with self._changed:
+            self.state, self.reason = "stopped", error.message
+            self._changed.notify_all()
+        self._on_fatal(error)
+
+    def _seal_recovered(self) -> None:
+        last = self._commits.last_sequence(self._journal.identity)
+        for buffer in self._recovered:
             if buffer.sequence <= last:
-                self._committed(journal, buffer)
+                self._committed(buffer)
             else:
-                self._seal(journal, buffer)
-        self._sealer.wait()
+                self._seal(buffer)
+        self._recovered = []
 
-    def _seal(self, journal: str, buffer: Buffer) -> None:
+    def _seal(self, buffer: Buffer) -> None:
         pause = threading.Event()
         for attempt in range(1_000_000):
             try:
-                self._sealer.seal(journal, buffer)
+                self._sealer.seal(self._journal.identity, buffer)
                 return
             except OSError as error:
                 # Disk full or failing: the rows stay journaled, intake refuses at its bound, and this goes on trying.
@@ -235,6 +233,11 @@ class Shard:
         """Wait until the open buffer is due, cut it and open the next; None when drained."""
         with self._changed:
             while True:
+                if self.state == "stopped":
+                    if self._stopping:
+                        return None
+                    self._changed.wait()
+                    continue
                 due_s = self._due_s()
                 if due_s <= 0:
                     return self._cut()
@@ -253,48 +256,44 @@ class Shard:
     def _cut(self) -> Buffer:
         buffer = self._buffer
         buffer.totals = {tenant: counts.copy() for tenant, counts in self._totals.items()}
-        self._remember(self._journal.identity, buffer.sequence, buffer.totals)
+        self._remember(buffer.sequence, buffer.totals)
         self._journal.seal_segment()
         self._journal.open_segment(buffer.sequence + 1)
         self._buffer = Buffer(buffer.sequence + 1)
         return buffer
 
-    def _remember(self, journal: str, sequence: int, totals: Totals) -> None:
-        history = self._history.setdefault(journal, deque(maxlen=_HISTORY))
+    def _remember(self, sequence: int, totals: Totals) -> None:
+        history = self._history.setdefault(self._journal.identity, deque(maxlen=_HISTORY))
         history.append((sequence, {tenant: counts.accepted for tenant, counts in totals.items()}))
 
-    def _committed(self, journal: str, buffer: Buffer) -> None:
+    def _committed(self, buffer: Buffer) -> None:
         with self._changed:
             self._held_bytes -= buffer.size_bytes
             self._last_commit_s = self._clock.monotonic_s()
-            if journal == self._journal.identity:
-                self._committed_sequence = buffer.sequence
+            self._committed_sequence = buffer.sequence
             self._write_keys(buffer)
-            self._trimmable.append((self._last_commit_s + self._settings.journal_grace_s, journal, _light(buffer)))
+            # Without its rows: what trimming needs.
+            light = Buffer(buffer.sequence, totals=buffer.totals)
+            self._trimmable.append((self._last_commit_s + self._settings.journal_grace_s, light))
             self._changed.notify_all()
 
     def _write_keys(self, buffer: Buffer) -> None:
         for tenant, batches in buffer.events.items():
-            name = TenantId(tenant)
             for batch in batches:
-                keys, owners = call_keys(batch, name)
-                bits = np.asarray(batch.column("counted"))[owners].astype(np.uint8)
-                self._key_file.append(hash128(batch.column("event_id"), seed_of(f"event:{name}")), keys, bits)
+                name = TenantId(tenant)
+                self._key_file.append(event_keys(batch, name), *told_calls(batch, name))
 
     def _trim(self) -> None:
         """Remove segments committed long enough ago; counts and keys are durable first."""
         now_s, done = self._clock.monotonic_s(), []
         while self._trimmable and self._trimmable[0][0] <= now_s:
-            done.append(self._trimmable.popleft())
+            done.append(self._trimmable.popleft()[1])
         if not done:
             return
         self._key_file.sync()
-        for journal, folder in self._folders.items():
-            own = [buffer for _, name, buffer in done if name == journal]
-            if own:
-                write_totals(folder, own[-1].sequence, own[-1].totals)
-            for buffer in own:
-                segment_path(folder, buffer.sequence).unlink(missing_ok=True)
+        write_totals(self._journal.folder, done[-1].sequence, done[-1].totals)
+        for buffer in done:
+            segment_path(self._journal.folder, buffer.sequence).unlink(missing_ok=True)
 
     # Accounts
 
@@ -340,8 +339,3 @@ class Shard:
 def _root(settings: Settings) -> Path:
     # A node may keep its journals elsewhere than the shared data folder: on its own disk.
     return Path(os.environ.get("HUB_JOURNAL_DIR", str(settings.journals)))
-
-
-def _light(buffer: Buffer) -> Buffer:
-    """The buffer without its rows: what trimming needs."""
-    return Buffer(buffer.sequence, totals=buffer.totals)

@@ -136,6 +136,12 @@ class SequenceGap(HubError):
     code = "sequence_gap"
 
 
+class Fenced(HubError):
+    """A later incarnation of the shard has taken over; this one must end."""
+
+    code = "fenced"
+
+
 class CommitLost(HubError):
     """A commit was written and is not there when the table is read again."""
 

@@ -25,8 +25,7 @@ _BIT_5: Final = 0x20
 
 def text_column(raws: Iterable[msgspec.Raw]) -> pa.StringArray:
     """Raw JSON values as one string column; an empty one is null. Bytes are not checked to be UTF-8 here."""
-    # Bytes rather than views: the collector does not track them, and a body makes many thousands.
-    parts = list(map(bytes, raws))
+    parts = list(raws)
     size = len(parts)
     lengths = np.fromiter(map(len, parts), np.int32, size)
     offsets = np.zeros(size + 1, np.int32)
@@ -48,6 +47,8 @@ def check_documents(name: str, column: pa.StringArray, problems: Problems) -> pa
         return column
     column = _utf8(name, column, problems)
     data, offsets = buffers(column)
+    if _all_small_objects(column, data, offsets):
+        return column
     valid = np.asarray(column.is_valid())
     lengths = offsets[1:] - offsets[:-1]
     first = np.zeros(len(column), np.uint8)
@@ -69,6 +70,32 @@ def check_documents(name: str, column: pa.StringArray, problems: Problems) -> pa
         return column
     wrapped = pc.binary_join_element_wise('{"value":', column, "}", "")
     return pc.if_else(pa.array(other), wrapped, column)
+
+
+def _all_small_objects(column: pa.StringArray, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32]) -> bool:
+    """Whether every row has an object, too short to nest too deep: each level takes its two brackets."""
+    if column.null_count:
+        return False
+    lengths = offsets[1:] - offsets[:-1]
+    if int(lengths.min()) == 0 or int(lengths.max()) > 2 * JSON_DEPTH_MAX:
+        return False
+    return bool((data[offsets[:-1]] == ord("{")).all())
+
+
+def single(column: pa.StringArray) -> str | None:
+    """The text that every row has; None where rows differ or some have none."""
+    size = len(column)
+    if column.null_count or not size:
+        return None
+    data, offsets = buffers(column)
+    start, width = int(offsets[0]), int(offsets[1] - offsets[0])
+    first = data[start : start + width].tobytes()
+    if size > 1:
+        if int(offsets[-1]) - start != width * size or data[start + width : start + 2 * width].tobytes() != first:
+            return None
+        if not (offsets[1:] - offsets[:-1] == width).all() or data[start : offsets[-1]].tobytes() != first * size:
+            return None
+    return first.decode()
 
 
 def buffers(column: pa.StringArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:

@@ -44,6 +44,11 @@ def read_instants(column: pa.Array) -> tuple[Instants, Mask]:
     return np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_)
 
 
+def instants(at_us: Instants) -> pa.Array:
+    """Microseconds (n,) as a column; the array is not copied."""
+    return pa.Array.from_buffers(INSTANT, len(at_us), [None, pa.py_buffer(at_us)])
+
+
 def instant_us(value: Any) -> int | None:
     """Microseconds of one value: text, or an epoch number; None where it is no time."""
     if isinstance(value, bool) or value is None:
@@ -101,7 +106,9 @@ def _to_us(column: pa.Array) -> pa.Array:
     """Timestamps of any unit, or dates, as int64 microseconds; what does not fit becomes null."""
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("ms"))
-    if column.type.unit in ("us", "ns"):
+    if column.type.unit == "us":
+        return column.view(pa.int64())
+    if column.type.unit == "ns":
         return column.cast(INSTANT if column.type.tz else pa.timestamp("us"), safe=False).cast(pa.int64())
     factor = 1_000_000 if column.type.unit == "s" else 1_000
     raw = column.cast(pa.int64())

@@ -38,6 +38,15 @@ def money_of(text: str) -> Decimal | None:
         return None
 
 
+def _in_range(money: pa.Array) -> bool:
+    if money.null_count:
+        low, high = pc.min_max(money).values()
+        return bool(low.as_py() >= 0 and high.as_py() <= COST_MAX)
+    # 18 digits fit the low half of the 16 bytes; the high one only repeats the sign.
+    words = np.frombuffer(money.buffers()[1], "<i8", 2 * len(money), offset=16 * money.offset)[::2]
+    return int(words.min()) >= 0 and int(words.max()) <= COST_NANO_USD_MAX
+
+
 def read_money(column: pa.Array) -> tuple[pa.Array, Mask]:
     """The column in MONEY, null where it was null, and the mask of rows that are no cost.
 
@@ -50,8 +59,7 @@ def read_money(column: pa.Array) -> tuple[pa.Array, Mask]:
         # 64-bit floats go by text: their binary value has digits the sender never meant.
         source = column.cast(pa.string()) if pa.types.is_floating(column.type) else column
         money = source.cast(MONEY)
-        low, high = pc.min_max(money).values()
-        if low.as_py() >= 0 and high.as_py() <= COST_MAX:
+        if _in_range(money):
             return money, np.zeros(len(column), np.bool_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass

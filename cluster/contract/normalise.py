@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -13,8 +14,8 @@ import pyarrow.compute as pc
 
 from cluster.clock import format_rfc3339
 from cluster.contract import vocabulary
-from cluster.contract.columns import EVENT_SCHEMA, INSTANT, TEXT_FIELDS, TOKEN_FIELDS
-from cluster.contract.documents import buffers, check_documents
+from cluster.contract.columns import EVENT_SCHEMA, TEXT_FIELDS, TOKEN_FIELDS
+from cluster.contract.documents import buffers, check_documents, single
 from cluster.contract.event import (
     FUTURE_US_MAX,
     LATENCY_MS_MAX,
@@ -26,7 +27,7 @@ from cluster.contract.event import (
     TOKENS_MAX,
 )
 from cluster.contract.identity import fill_event_ids
-from cluster.contract.instants import read_instants
+from cluster.contract.instants import instants, read_instants
 from cluster.contract.money import COST_MAX, read_money
 from cluster.contract.payload_columns import fill_from_payload
 from cluster.contract.rows import (
@@ -50,7 +51,10 @@ _WORDS: Final[dict[str, Callable[[str], str]]] = {
     "cache_status": vocabulary.cache_status_of,
     "guardrail_action": vocabulary.guardrail_action_of,
 }
+_TEXTS: Final = ("event_id", "tenant_id", *TEXT_FIELDS)
 _HEX_IDS: Final = ("trace_id", "span_id", "parent_span_id")
+# Reading the names off the schema makes a Python object of every field each time.
+_EVENT_COLUMNS: Final = tuple(EVENT_SCHEMA.names)
 # A gateway forwards model calls; one that does not say which kind of call means the usual one.
 _DEFAULT_OPERATION: Final = {"gateway.request": "chat"}
 
@@ -61,8 +65,7 @@ def seal(rows: RawRows, context: DecodeContext) -> Decoded:
     columns = dict(rows.columns)
     for name, mask in rows.unreadable.items():
         problems.mark(mask, "field_type", lambda row, name=name: f"{name} does not have the type of its field")  # type: ignore[misc]
-    for name in ("event_id", "tenant_id", *TEXT_FIELDS):
-        columns[name] = _text(name, columns.get(name), len(rows), problems)
+    _check_texts(columns, len(rows), problems)
     _check_owner(columns, context, problems)
     _set_kinds(columns, context, problems)
     for name in ("attributes", "payload"):
@@ -78,27 +81,40 @@ def seal(rows: RawRows, context: DecodeContext) -> Decoded:
 
 def _outcome(rows: RawRows, columns: dict[str, pa.Array], context: DecodeContext, problems: Problems) -> Decoded:
     size = len(rows)
-    columns["received_at"] = pa.array(np.full(size, context.received_at_us, np.int64)).cast(INSTANT)
+    columns["received_at"] = instants(np.full(size, context.received_at_us, np.int64))
     columns["usage_conflict"] = _usage_conflict(columns)
-    columns["counted"] = pa.array(np.zeros(size, np.int16))
-    chosen = [columns[field.name] for field in EVENT_SCHEMA]
+    columns["counted"] = _zeros(size, pa.int16())
+    chosen = [columns[name] for name in _EVENT_COLUMNS]
     refused = [replace(refusal, message=f"{rows.place(refusal.index)}: {refusal.message}") for refusal in rows.refused]
     if problems:
         keep = pa.array(problems.keep(size))
         chosen = [column.filter(keep) for column in chosen]
         refused = sorted([*refused, *problems.refusals(rows)], key=lambda refusal: refusal.index)
-    chosen[0] = fill_event_ids(dict(zip(EVENT_SCHEMA.names, chosen, strict=True)))
+    chosen[0] = fill_event_ids(dict(zip(_EVENT_COLUMNS, chosen, strict=True)))
     events = pa.RecordBatch.from_arrays(chosen, schema=EVENT_SCHEMA)
     letters = dead_letters(refused, rows.original, context)
     return Decoded(events, letters, refused[:REFUSALS_LISTED_MAX], rows.row_count)
 
 
-def _text(name: str, column: pa.Array | None, size: int, problems: Problems) -> pa.StringArray:
-    """The column with empty text as null; rows over the length limit are marked."""
-    if column is None or column.null_count == size:
-        return pa.nulls(size, pa.string())
-    data, offsets = buffers(column)
-    lengths = offsets[1:] - offsets[:-1]
+def _check_texts(columns: dict[str, pa.Array], size: int, problems: Problems) -> None:
+    """Text columns with empty text as null; rows over the length limit are marked."""
+    said = {name: columns[name] for name in _TEXTS if name in columns and columns[name].null_count < size}
+    none = pa.nulls(size, pa.string())
+    columns.update(dict.fromkeys(_TEXTS, none))
+    if not said:
+        return
+    # One matrix for all columns: each NumPy call costs the same for one row as for hundreds.
+    offsets = np.concatenate([buffers(column)[1] for column in said.values()]).reshape(len(said), size + 1)
+    lengths = offsets[:, 1:] - offsets[:, :-1]
+    longest, shortest = lengths.max(axis=1).tolist(), lengths.min(axis=1).tolist()
+    for place, (name, column) in enumerate(said.items()):
+        plain = longest[place] <= TEXT_LENGTH_MAX and shortest[place]
+        columns[name] = column if plain else _text(name, column, lengths[place], problems)
+        if name in _HEX_IDS:
+            columns[name] = _hex_ids(columns[name])
+
+
+def _text(name: str, column: pa.StringArray, lengths: npt.NDArray[np.int32], problems: Problems) -> pa.StringArray:
     if int(lengths.max()) > TEXT_LENGTH_MAX:
         characters = np.asarray(pc.utf8_length(column).fill_null(0))
         problems.mark(
@@ -106,17 +122,19 @@ def _text(name: str, column: pa.Array | None, size: int, problems: Problems) -> 
             "text_too_long",
             lambda row: f"{name} has {characters[row]} characters; send at most {TEXT_LENGTH_MAX}",
         )
-    if int(lengths.min()) == 0 and not np.asarray(column.is_null())[lengths == 0].all():
+    empty = lengths == 0
+    if empty.any() and not np.asarray(column.is_null())[empty].all():
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-    if name in _HEX_IDS:
-        letters = data[offsets[0] : offsets[-1]]
-        if (((letters >= ord("A")) & (letters <= ord("Z"))) | (letters == ord("-"))).any():
-            return _hex_ids(column)
     return column
 
 
 def _hex_ids(column: pa.StringArray) -> pa.StringArray:
     """Trace and span ids in lower case and without dashes where they are hexadecimal; other ids as sent."""
+    data, offsets = buffers(column)
+    letters = data[offsets[0] : offsets[-1]]
+    # What is below "A" wraps round to far above 26.
+    if not ((letters - np.uint8(ord("A"))) < np.uint8(26)).any() and b"-" not in letters.tobytes():
+        return column
     plain = pc.utf8_lower(pc.replace_substring(column, "-", ""))
     return pc.if_else(pc.match_substring_regex(plain, r"^[0-9a-f]+$"), plain, column)
 
@@ -144,6 +162,8 @@ def _check_owner(columns: dict[str, pa.Array], context: DecodeContext, problems:
 
 def _set_kinds(columns: dict[str, pa.Array], context: DecodeContext, problems: Problems) -> None:
     module, kind = columns["module"], columns["kind"]
+    if _set_one_kind(columns, context):
+        return
     # U+001F keeps the pair apart; a word that holds one is no module and no kind.
     pairs = pc.binary_join_element_wise(
         module, kind, "\x1f", null_handling="replace", null_replacement=""
@@ -160,6 +180,22 @@ def _set_kinds(columns: dict[str, pa.Array], context: DecodeContext, problems: P
     pairs_ok = [("", "") if isinstance(word, str) else word for word in words]
     columns["module"] = pa.array([pair[0] for pair in pairs_ok], pa.string()).take(pairs.indices)
     columns["kind"] = pa.array([pair[1] for pair in pairs_ok], pa.string()).take(pairs.indices)
+
+
+def _set_one_kind(columns: dict[str, pa.Array], context: DecodeContext) -> bool:
+    """Whether all rows say one module and kind, and those are known; most bodies come from one place."""
+    module, kind = columns["module"], columns["kind"]
+    size = len(kind)
+    sent_kind = single(kind)
+    sent_module = "" if module.null_count == size else single(module)
+    if sent_kind is None or sent_module is None:
+        return False
+    words = _module_and_kind(f"{sent_module}\x1f{sent_kind}", context.module)
+    if isinstance(words, str):
+        return False
+    columns["module"] = module if words[0] == sent_module else pa.repeat(words[0], size)
+    columns["kind"] = kind if words[1] == sent_kind else pa.repeat(words[1], size)
+    return True
 
 
 _KIND_REMEDIES: Final = {
@@ -189,6 +225,10 @@ def _module_and_kind(pair: str, default_module: str | None) -> tuple[str, str] |
 def _map_words(column: pa.StringArray, canonical: Callable[[str], str]) -> pa.StringArray:
     if column.null_count == len(column):
         return column
+    word = single(column)
+    if word is not None:
+        known = canonical(word) or None
+        return column if known == word else pa.repeat(pa.scalar(known, pa.string()), len(column))
     encoded = column.dictionary_encode()
     words = encoded.dictionary.to_pylist()
     mapped = [canonical(word) or None for word in words]
@@ -197,6 +237,8 @@ def _map_words(column: pa.StringArray, canonical: Callable[[str], str]) -> pa.St
 
 def _set_defaults(columns: dict[str, pa.Array], context: DecodeContext, problems: Problems) -> None:
     for kind, operation in _DEFAULT_OPERATION.items():
+        if not columns["operation"].null_count:
+            break
         missing = pc.and_(columns["operation"].is_null(), pc.equal(columns["kind"], kind))
         if pc.any(missing).as_py():
             columns["operation"] = pc.if_else(missing, operation, columns["operation"])
@@ -219,6 +261,9 @@ def _occurred_at(column: pa.Array | None, size: int, context: DecodeContext, pro
     if column is None:
         column = pa.nulls(size, pa.string())
     at_us, readable = read_instants(column)
+    latest = context.received_at_us + FUTURE_US_MAX
+    if size and readable.all() and int(at_us.min()) >= OCCURRED_AT_MIN_US and int(at_us.max()) <= latest:
+        return instants(at_us)
     sent = np.asarray(column.is_valid())
     problems.mark(
         ~sent, "occurred_at_missing", lambda row: "no `occurred_at`; send the time it happened, RFC 3339 in UTC"
@@ -228,14 +273,13 @@ def _occurred_at(column: pa.Array | None, size: int, context: DecodeContext, pro
         "occurred_at_unreadable",
         lambda row: f"occurred_at is {shown(column[row].as_py())}; send RFC 3339, e.g. 2026-01-01T12:00:00.000Z",
     )
-    latest = context.received_at_us + FUTURE_US_MAX
 
     def describe(row: int) -> str:
         bounds = f"{format_rfc3339(OCCURRED_AT_MIN_US)} to a day ahead of the hub, {format_rfc3339(latest)}"
         return f"occurred_at {shown(column[row].as_py())} is outside {bounds}; check the sender's clock and unit"
 
     problems.mark((at_us < OCCURRED_AT_MIN_US) | (at_us > latest), "occurred_at_out_of_range", describe)
-    return pa.array(at_us).cast(INSTANT)
+    return instants(at_us)
 
 
 def _check_numbers(columns: dict[str, pa.Array], size: int, problems: Problems) -> None:
@@ -280,12 +324,19 @@ def _usage_conflict(columns: dict[str, pa.Array]) -> pa.BooleanArray:
         over = spent > numbers(columns[total])
         if over.any():
             conflict |= over & np.asarray(columns[total].is_valid())
-    return pa.array(conflict)
+    return pa.array(conflict) if conflict.any() else _zeros(size, pa.bool_())
 
 
 def _flags(mask: pa.BooleanArray) -> Mask:
     return np.asarray(mask.fill_null(False))
 
 
+@lru_cache(maxsize=8)
+def _zeros(size: int, kind: pa.DataType) -> pa.Array:
+    return pa.repeat(pa.scalar(0).cast(kind), size)
+
+
+# The words are the hub's own and few; the bound is for the sizes of the bodies.
+@lru_cache(maxsize=8)
 def _constant(text: str, size: int) -> pa.StringArray:
     return pa.repeat(pa.scalar(text, pa.string()), size)

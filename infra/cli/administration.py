@@ -20,6 +20,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the hub's answer
 
 @keys.command("create")
 def create_key(
+    *,
     tenant: Annotated[str, typer.Option(help="Tenant the key belongs to; the caller's own when not given.")] = "",
     scope: Annotated[list[str] | None, typer.Option(help="ingest, read or admin; may be given more than once.")] = None,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",

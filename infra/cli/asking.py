@@ -17,6 +17,7 @@ CsvOption = Annotated[bool, typer.Option("--csv", help="CSV instead of a table."
 
 def query(
     measure: Annotated[list[str], typer.Argument(help="Measures, as `GET /api/v1/catalog` names them.")],
+    *,
     start: Annotated[str, typer.Option("--from", help="RFC 3339 or relative, as -24h.")] = "-24h",
     end: Annotated[str, typer.Option("--to", help="RFC 3339 or relative.")] = "now",
     granularity: Annotated[str, typer.Option(help="auto 1m 5m 15m 1h 6h 1d; without it one row per group.")] = "",

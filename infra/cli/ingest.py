@@ -133,6 +133,7 @@ def _count(client: HubClient, parcel: Parcel, outcome: Outcome) -> None:
 
 def ingest(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", exists=True, dir_okay=False)],
+    *,
     source: Annotated[str, typer.Option(help="Name that ids of rows are made from, instead of the content.")] = "",
     tenant: Annotated[str, typer.Option(help="Another tenant that an admin key covers.")] = "",
     maps: Annotated[

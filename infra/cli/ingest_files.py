@@ -213,7 +213,10 @@ def _chunk(rows: Iterator[bytes], batch: int) -> list[bytes]:
 
 def _csv(file: SourceFile, plan: Plan, cut: Cut) -> Iterator[Parcel]:
     with _opened(file.path) as stream:
-        reader = pacsv.open_csv(stream, read_options=pacsv.ReadOptions(block_size=_CSV_BLOCK_BYTES))
+        # Nothing between two commas is no value, not an empty text.
+        convert = pacsv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+        reading = pacsv.ReadOptions(block_size=_CSV_BLOCK_BYTES)
+        reader = pacsv.open_csv(stream, read_options=reading, convert_options=convert)
         yield from _table_parcels(reader.schema.names, iter(reader), plan, cut)
 
 

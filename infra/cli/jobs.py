@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,6 @@ from infra.cli.client import CommandFailed, layout_of
 from infra.cli.running import DataOption
 from infra.runtime.edge import ROOT
 from infra.runtime.layout import HubState
-
-if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
 
 
 def job(
@@ -40,7 +37,7 @@ def job(
         raise CommandFailed(f"job {submission} {outcome.status}: {(outcome.message or '').strip()[-400:]}")
 
 
-def _connect(data: object) -> JobSubmissionClient:
+def _connect(data: object) -> Any:
     layout = layout_of(data)  # type: ignore[arg-type]
     state = HubState.load(layout)
     if state is None or not state.jobs_url:
@@ -56,6 +53,6 @@ def _connect(data: object) -> JobSubmissionClient:
         raise CommandFailed(f"the job API at {state.jobs_url} does not answer: {error}") from error
 
 
-async def _follow(client: JobSubmissionClient, submission: str) -> None:
+async def _follow(client: Any, submission: str) -> None:
     async for lines in client.tail_job_logs(submission):
         print(lines, end="", flush=True)

@@ -26,6 +26,7 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the h
 
 
 def up(
+    *,
     data: DataOption = None,
     port: Annotated[int | None, typer.Option(help="HTTP port (8000).")] = None,
     otlp_port: Annotated[int | None, typer.Option(help="OTLP/gRPC port (4317).")] = None,

@@ -18,7 +18,7 @@ from infra.demo.incidents import Incident, schedule
 from infra.demo.spans import export_request
 from infra.demo.traffic import Traffic
 
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 # The past is sent in windows of this length: large enough to be quick, small enough to be shown growing.
 HISTORY_STEP_US: Final = 1_200_000_000
 PERIODS: Final = 400
@@ -104,7 +104,7 @@ class Sender:
         for block in self._traffic.window(from_us, to_us):
             rows = events(block, self._incidents)
             if rows:
-                receipt = self._client.post_body(_ENCODER.encode_lines(rows), NDJSON)
+                receipt = self._client.post_body(ENCODER.encode_lines(rows), NDJSON)
                 self.counts.events += receipt.accepted
                 self.counts.repeated += receipt.repeated
                 self.counts.refused += receipt.refused

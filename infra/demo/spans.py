@@ -70,7 +70,7 @@ def _otel_136(call: Told) -> Attributes:
 
 def _openinference(call: Told) -> Attributes:
     yield "openinference.span.kind", "EMBEDDING" if call.model.operation == "embeddings" else "LLM"
-    yield "llm.provider", "google" if call.model.provider == "gcp.vertex_ai" else call.model.provider
+    yield "llm.system", "vertexai" if call.model.provider == "gcp.vertex_ai" else call.model.provider
     yield "llm.model_name", call.model.name
     yield "session.id", call.session
     yield "user.id", call.user

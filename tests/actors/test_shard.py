@@ -13,11 +13,11 @@ from deltalake import DeltaTable
 
 from actors.accounts import settle
 from actors.committer import Committer
-from actors.intake import Seal
+from actors.intake import Registration, Seal
 from actors.journal import EVENTS, Journal, Record, segment_path
 from actors.shard import Shard
 from cluster.clock import SystemClock
-from cluster.errors import HubError, ShardFull, Unavailable
+from cluster.errors import Fenced, HubError, ShardFull, Unavailable
 from cluster.lake.counts import committed_counts
 from cluster.settings import Settings
 from tests.actors.batches import dead_letters, events
@@ -97,14 +97,14 @@ def test_a_seal_that_comes_again_after_its_commit_writes_nothing(hub: Hub) -> No
     before = hub.committer.status()["versions"]
     ((journal, notes),) = hub.committer.positions().items()
     sequence, accepted = notes[-1]
-    assert hub.committer.commit(Seal(journal, sequence, (), accepted)) == sequence
+    assert hub.committer.commit(Seal(0, 99, journal, sequence, (), accepted)) == sequence
     assert hub.committer.status()["versions"] == before
     assert hub.ids() == ["a"]
 
 
 def test_a_gap_in_the_sequence_is_refused(hub: Hub) -> None:
     with pytest.raises(HubError, match="came after 0"):
-        hub.committer.commit(Seal("another-journal", 2, (), {}))
+        hub.committer.commit(Seal(7, 1, "another-journal", 2, (), {}))
 
 
 def test_a_full_shard_refuses_before_the_journal(tmp_path: Path) -> None:
@@ -141,6 +141,7 @@ def test_acknowledged_means_committed_when_asked_for(tmp_path: Path) -> None:
     hub = Hub(Settings(data=tmp_path, ack="commit", seal_age_s=0.05, commit_linger_s=0.0))
     assert hub.admit(events(["a", "b"])) == (2, 0)
     assert hub.ids() == ["a", "b"]
+    assert hub.admit(events(["a", "b"])) == (0, 2)
     hub.stop()
 
 
@@ -187,6 +188,9 @@ def test_admission_waits_for_nobody_while_a_commit_hangs(settings: Settings) -> 
         def __init__(self, inner: Committer) -> None:
             self.inner = inner
 
+        def register(self, shard: int, journal: str) -> Registration:
+            return self.inner.register(shard, journal)
+
         def last_sequence(self, journal: str) -> int:
             return self.inner.last_sequence(journal)
 
@@ -202,3 +206,46 @@ def test_admission_waits_for_nobody_while_a_commit_hangs(settings: Settings) -> 
     shard.drain()
     committer.drain()
     assert committed_counts(settings.lake, []).rows == {"default": 5}
+
+
+def test_a_journal_that_returns_from_a_lost_node_doubles_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committer = Committer(settings, clock=SystemClock())
+    lost = tmp_path / "node-a" / "shard-00000" / "00000-lost"
+    committer.register(0, lost.name)
+    journal = Journal(lost)
+    journal.open_segment(1)
+    # Journaled, never committed: "a" was acknowledged, "b" was not and its sender went elsewhere with it.
+    for name in ("a", "b"):
+        journal.append(Record(EVENTS, "default", 1, events([name]).serialize()))
+    journal.close()
+
+    def shard_on(node: str) -> Shard:
+        monkeypatch.setenv("HUB_JOURNAL_DIR", str(tmp_path / node))
+        return Shard(settings, 0, shards=1, commits=committer, clock=SystemClock())
+
+    elsewhere = shard_on("node-b")
+    assert elsewhere.admit("default", events(["b", "c"]).serialize(), None) == (2, 0)
+    elsewhere.drain()
+    back = shard_on("node-a")
+    assert back.admit("default", events(["a", "c", "d"]).serialize(), None) == (1, 2)
+    back.drain()
+    positions = committer.positions()
+    committed = committed_counts(settings.lake, sorted(positions))
+    account = settle([back.ledger()], positions, committed)["default"]
+    committer.drain()
+    assert (account.accepted, account.committed, account.in_flight, account.difference) == (4, 4, 0, 0)
+    assert committed.rows == {"default": 4}
+
+
+def test_an_incarnation_that_was_replaced_commits_nothing_more(settings: Settings) -> None:
+    committer = Committer(settings, clock=SystemClock())
+    fatal: list[HubError] = []
+    zombie = Shard(settings, 0, shards=1, commits=committer, clock=SystemClock(), on_fatal=fatal.append)
+    committer.register(0, "another")
+    zombie.admit("default", events(["a"]).serialize(), None)
+    zombie.drain()
+    committer.drain()
+    assert [type(error) for error in fatal] == [Fenced]
+    assert committed_counts(settings.lake, []).rows == {}

@@ -1,15 +1,15 @@
-"""Prepared request bodies whose event ids are renewed in place: a few microseconds for thousands of rows.
+"""Prepared request bodies whose ids and figures are renewed in place: well under a millisecond for thousands of rows.
 
-Every id ends in hexadecimal digits at known places of the body. `renew` writes the same fresh digits at all of them;
-the digits before tell the rows of one body apart.
+Ids, times, durations and token counts lie at known places of the body; `renew` writes random ones there, so that no
+row is a repeat and no batch compresses better on the hub's disk than fresh events would.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -19,6 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from infra.demo.platform import MODELS
 from infra.demo.spans import DIALECTS, Told, attribute
+
+Positions = npt.NDArray[np.int64]
 
 _FRESH = 16
 _MARK = "f" * _FRESH
@@ -30,14 +32,19 @@ class Body:
     """One request.
 
     Attributes:
-        at: (rows, width) positions of the bytes that are renewed together.
-        digits: whether those bytes are hexadecimal text, or raw.
+        ids: (rows, width) positions of the bytes of each row's id.
+        is_text: those bytes are hexadecimal digits, else raw.
+        digits: positions of decimal digits of figures.
+        columns: offset, type and bounds of the values of whole columns.
     """
 
     content: bytearray
     rows: int
-    at: npt.NDArray[np.int64]
-    digits: bool = True
+    ids: Positions
+    is_text: bool = True
+    digits: Positions | None = None
+    columns: tuple[tuple[int, str, float, float], ...] = ()
+    random: np.random.Generator = field(default_factory=np.random.default_rng)
 
     @property
     def bytes_per_row(self) -> float:
@@ -45,13 +52,20 @@ class Body:
 
     def copy(self) -> Body:
         """Another one that may be renewed on its own."""
-        return Body(bytearray(self.content), self.rows, self.at, self.digits)
+        return replace(self, content=bytearray(self.content), random=np.random.default_rng())
 
     def renew(self) -> None:
-        """Fresh ids for every row."""
-        raw = secrets.token_bytes(_FRESH // 2)
-        fresh = raw.hex().encode() if self.digits else raw
-        np.frombuffer(self.content, np.uint8)[self.at] = np.frombuffer(fresh, np.uint8)
+        """Fresh ids and figures for every row."""
+        data = np.frombuffer(self.content, np.uint8)
+        raw = self.random.bytes(self.ids.size // 2 if self.is_text else self.ids.size)
+        fresh = raw.hex().encode() if self.is_text else raw
+        data[self.ids] = np.frombuffer(fresh, np.uint8).reshape(self.ids.shape)
+        if self.digits is not None:
+            # No zero: it may not lead a number.
+            data[self.digits] = self.random.integers(ord("1"), ord("9") + 1, len(self.digits), np.uint8)
+        for offset, kind, low, high in self.columns:
+            values = self.random.uniform(low, high, self.rows).astype(kind)
+            data[offset : offset + values.nbytes] = values.view(np.uint8)
 
 
 def ndjson_body(rows: int) -> Body:
@@ -64,7 +78,10 @@ def ndjson_body(rows: int) -> Body:
         event["attributes"]["note"] = "x" * max(0, short)
         lines.append(json.dumps(event, separators=(",", ":")))
     content = bytearray(("\n".join(lines) + "\n").encode())
-    return Body(content, rows, _places(content, _MARK.encode()))
+    figures = rb'"(?:latency_ms|ttft_ms|input_tokens|output_tokens)":(\d+)|T\d\d:\d\d:\d\d\.(\d+)Z'
+    spans = [match.span(match.lastindex or 0) for match in re.finditer(figures, bytes(content))]
+    digits = np.concatenate([np.arange(*span) for span in spans])
+    return Body(content, rows, _places(content, _MARK.encode()), digits=digits)
 
 
 def arrow_body(rows: int) -> Body:
@@ -77,11 +94,21 @@ def arrow_body(rows: int) -> Body:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     content = bytearray(sink.getvalue().to_pybytes())
-    return Body(content, rows, _places(content, _MARK.encode()))
+    columns = []
+    for name, low, high in (
+        ("latency_ms", 90, 9000),
+        ("ttft_ms", 50, 900),
+        ("input_tokens", 9, 9e3),
+        ("output_tokens", 1, 999),
+    ):
+        buffer = table.column(name).combine_chunks().buffers()[1].to_pybytes()
+        kind = "<f8" if name.endswith("_ms") else "<i8"
+        columns.append((bytes(content).find(buffer[: rows * 8]), kind, float(low), float(high)))
+    return Body(content, rows, _places(content, _MARK.encode()), columns=tuple(columns))
 
 
 def otlp_body(rows: int) -> Body:
-    """Chat spans as a protobuf export request; a trace for each, so the trace id is what is renewed."""
+    """Chat spans as a protobuf export request, a trace for each; only the trace ids are renewed."""
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.append(attribute("service.name", "bench"))
@@ -97,7 +124,7 @@ def otlp_body(rows: int) -> Body:
         told = Told(model, f"s-{row % 200}", f"user-{row % 300:03d}", (900, 200, 300, 0, 0), 350.0, failed=False)
         span.attributes.extend(attribute(name, value) for name, value in DIALECTS["otel"](told))
     content = bytearray(request.SerializeToString())
-    return Body(content, rows, _places(content, mark), digits=False)
+    return Body(content, rows, _places(content, mark), is_text=False)
 
 
 def _event(row: int) -> dict[str, object]:
@@ -123,7 +150,7 @@ def _event(row: int) -> dict[str, object]:
     }
 
 
-def _places(content: bytearray, mark: bytes) -> npt.NDArray[np.int64]:
+def _places(content: bytearray, mark: bytes) -> Positions:
     """Positions of every occurrence of the mark, byte by byte."""
     data = bytes(content)
     found = []

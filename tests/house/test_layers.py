@@ -20,7 +20,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "deltalake": ("cluster/lake", "actors/committer.py", "actors/compaction.py", "pipelines"),
     "sqlalchemy": ("cluster/metadata",),
     "typer": ("infra",),
-    "duckdb": ("cluster/lake", "serving", "models/query"),
+    "duckdb": ("cluster/lake", "serving", "models/query", "infra/cli/ingest_rows.py"),
     "mlflow": ("cluster/artifacts.py", "infra"),
 }
 # The driver that creates the actors and deploys the application stands above all rooms.

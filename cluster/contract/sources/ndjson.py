@@ -7,13 +7,13 @@ fields under other names, numbers as text, unknown fields, the older 1.x form. U
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from operator import attrgetter
 from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from cluster.contract.coerce import DOCUMENT_FIELDS, NUMBER_FIELDS, ROW_FIELDS, coerce
@@ -21,6 +21,7 @@ from cluster.contract.columns import TOKEN_FIELDS
 from cluster.contract.documents import OBJECT, buffers, merged, text_column
 from cluster.contract.event import TOKENS_MAX
 from cluster.contract.rows import DecodeContext, RawRows, Refusal, RowRefused
+from cluster.contract.sources.arrays import numbers, sliced, texts, whole_numbers
 from cluster.contract.sources.schema_v1 import from_v1, is_v1
 from cluster.contract.vocabulary import canonical_field
 from cluster.errors import BodyTooLarge, BodyUnreadable
@@ -37,6 +38,10 @@ _SHORT_LINE: Final = 32
 
 # A body of fewer rows is not worth a struct of its own.
 _ALIKE_FROM: Final = 100
+_SAMPLES: Final = 8
+# No field of the contract has a longer name; what a sender calls its own fields is not remembered.
+_NAME_MAX: Final = 64
+_NAMES_MAX: Final = 128
 
 Row = Any  # a struct made by _row_type
 # (canonical, sent) names of the fields of a row, in the order of ROW_FIELDS.
@@ -52,6 +57,9 @@ def read_ndjson(body: bytes, context: DecodeContext) -> RawRows:
     body = body.removeprefix(_BOM)
     if body.lstrip()[:1] == b"[":
         return read_json(body, context)
+    rows = _read_whole(body, context)
+    if rows is not None:
+        return rows
     lines, numbers = _lines(body)
     rows = _read(lines, context)
     rows.place = lambda index: f"line {index + 1 if numbers is None else numbers[index]}"
@@ -81,6 +89,58 @@ def read_json(body: bytes, context: DecodeContext) -> RawRows:
     return _read([body], context)
 
 
+def _read_whole(body: bytes, context: DecodeContext) -> RawRows | None:
+    """Rows of a body in which every line is a row of known fields, or None; the lines are never taken apart."""
+    text = body.rstrip()
+    ends = _line_ends(text)
+    if ends is None or len(ends) > context.rows_max or int(np.diff(ends, prepend=-1).max()) > context.row_bytes_max:
+        return None
+    size = len(ends)
+    # Of a long body some lines between as well: a field may be in some of the rows only.
+    rows = range(0, size, max(size // _SAMPLES, 1)) if size >= _ALIKE_FROM else (0,)
+    begins = [int(ends[row - 1]) + 1 if row else 0 for row in rows]
+    shape = _shape_of([text[begin : ends[row]] for begin, row in zip(begins, rows, strict=True)])
+    if not shape:
+        return None
+    if size < _ALIKE_FROM:
+        shape = _widened(shape)
+    try:
+        found = _decoder(shape).decode_lines(text)
+    except _BROKEN:
+        return None
+    # Two rows on one line are no rows of their own.
+    if len(found) != size:
+        return None
+    fields = [canonical for canonical, _ in shape]
+    if "schema_version" in fields and _any_older(found):
+        return None
+    return RawRows(
+        columns=_columns(found, fields),
+        indexes=np.arange(size),
+        original=lambda index: body[int(ends[index - 1]) + 1 if index else 0 :].split(b"\n", 1)[0],
+        row_count=size,
+        place=lambda index: f"line {index + 1}",
+    )
+
+
+def _line_ends(text: bytes) -> npt.NDArray[np.int64] | None:
+    """Where each line ends, or None unless each is `{...}`; JSON has no line end between "}" and "{" inside a row."""
+    if text[:1] != b"{" or text[-1:] != b"}":
+        return None
+    data = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(data == ord("\n"))
+    if ends.size:
+        before = data[ends - 1]
+        before = np.where(before == ord("\r"), data[ends - 2], before)
+        if not ((before == ord("}")) & (data[ends + 1] == ord("{"))).all():
+            return None
+    return np.append(ends, len(text))
+
+
+def _any_older(found: Sequence[Row]) -> bool:
+    return any(version and version[0] == "1" for version in {row.schema_version for row in found})
+
+
 def _lines(body: bytes) -> tuple[list[bytes], list[int] | None]:
     """Lines that hold something, and their numbers from 1 where some were skipped."""
     lines = body.split(b"\n")
@@ -99,19 +159,13 @@ def _read(lines: Sequence[bytes], context: DecodeContext) -> RawRows:
         )
     shape = _shape_of([lines[0], lines[-1]]) if lines else ()
     refused: list[Refusal] = []
-    fields: Sequence[str] = ROW_FIELDS
-    found = _read_alike(lines, shape, context)
-    if found is None:
-        found = _read_each(lines, shape, context, refused)
-    else:
-        fields = [canonical for canonical, _ in shape]
-    if "schema_version" in fields:
-        _lift_older(found, lines, refused)
+    found = _read_each(lines, shape, context, refused)
+    _lift_older(found, lines, refused)
     indexes = np.arange(len(lines))
     if refused:
         indexes = np.delete(indexes, [refusal.index for refusal in refused])
     return RawRows(
-        columns=_columns(found, fields),
+        columns=_columns(found, ROW_FIELDS),
         indexes=indexes,
         original=lines.__getitem__,
         row_count=len(lines),
@@ -119,23 +173,9 @@ def _read(lines: Sequence[bytes], context: DecodeContext) -> RawRows:
     )
 
 
-def _read_alike(lines: Sequence[bytes], shape: Shape, context: DecodeContext) -> list[Row] | None:
-    """Rows of a body whose rows all have the fields of `shape` and no others, or None.
-
-    Most bodies come from one program and do; without the other fields they take a third less time.
-    """
-    if len(lines) < _ALIKE_FROM or not shape or max(map(len, lines)) > context.row_bytes_max:
-        return None
-    decode = _decoder(shape)
-    try:
-        return [decode(line) for line in lines]
-    except _BROKEN:
-        return None
-
-
 def _read_each(lines: Sequence[bytes], shape: Shape, context: DecodeContext, refused: list[Refusal]) -> list[Row]:
     """Rows with any of the contract's fields, by the names of `shape` or by the open path."""
-    decode = _decoder(_widened(shape))
+    decode = _decoder(_widened(shape)).decode
     found: list[Row] = []
     longest = max(map(len, lines), default=0)
     for index, line in enumerate(lines):
@@ -155,7 +195,7 @@ def _read_each(lines: Sequence[bytes], shape: Shape, context: DecodeContext, ref
 
 def _lift_older(found: list[Row], lines: Sequence[bytes], refused: list[Refusal]) -> None:
     """Rows of the 1.x form that happened to fit the struct, read again by their own adapter."""
-    if not any(version and version[0] == "1" for version in {row.schema_version for row in found}):
+    if not _any_older(found):
         return
     gone = {refusal.index for refusal in refused}
     indexes = [index for index in range(len(lines)) if index not in gone]
@@ -202,8 +242,8 @@ _Row: Final = _row_type(_widened(()))
 
 
 @lru_cache(maxsize=128)
-def _decoder(shape: Shape) -> Callable[[bytes], Row]:
-    return msgspec.json.Decoder(_row_type(shape)).decode
+def _decoder(shape: Shape) -> msgspec.json.Decoder[Row]:
+    return msgspec.json.Decoder(_row_type(shape))
 
 
 def _shape_of(samples: Sequence[bytes]) -> Shape:
@@ -214,6 +254,12 @@ def _shape_of(samples: Sequence[bytes]) -> Shape:
             names |= dict.fromkeys(OBJECT.decode(sample))
         except _BROKEN:
             continue
+    known = tuple(name for name in names if len(name) <= _NAME_MAX)
+    return _shape_of_names(known) if len(known) <= _NAMES_MAX else _shape_of_names.__wrapped__(known)
+
+
+@lru_cache(maxsize=256)
+def _shape_of_names(names: tuple[str, ...]) -> Shape:
     sent = {name: name for name in names if name in _FIELDS}
     for name in names:
         canonical = canonical_field(name)
@@ -267,39 +313,34 @@ def _merge(document: str, sent: msgspec.Raw, members: list[tuple[str, bytes]]) -
         raise RowRefused("json_invalid", f"{document}: {error}") from None
 
 
-def _columns(found: list[Row], fields: Sequence[str]) -> dict[str, pa.Array]:
+def _columns(found: Sequence[Row], fields: Sequence[str]) -> dict[str, pa.Array]:
+    """Columns of the fields that some row has."""
     if not found:
         return {}
-    out: dict[str, pa.Array] = {}
-    for name in fields:
-        values = list(map(attrgetter(name), found))
-        if name == "cost_usd":
-            out[name] = _costs(values)
-        elif name in _RAW_FIELDS:
-            out[name] = text_column(values)
-        elif name == "occurred_at":
-            out[name] = _times(values)
-        else:
-            kind = pa.int64() if name in TOKEN_FIELDS else pa.float64() if name in NUMBER_FIELDS else pa.string()
-            column = pa.array(values, kind)
-            if column.null_count < len(column):
-                out[name] = column
+    words: dict[str, tuple[Any, ...]] = {}
+    tokens: dict[str, tuple[Any, ...]] = {}
+    durations: dict[str, tuple[Any, ...]] = {}
+    raws: dict[str, tuple[Any, ...]] = {}
+    size = len(found)
+    for name, values in zip(fields, zip(*map(msgspec.structs.astuple, found), strict=True), strict=True):
+        if name in _RAW_FIELDS:
+            raws[name] = values
+        elif values[0] is not None or values.count(None) < size:
+            kind = tokens if name in TOKEN_FIELDS else durations if name in NUMBER_FIELDS else words
+            kind[name] = values
+    out = sliced(words, size, texts) | sliced(durations, size, numbers)
+    out |= sliced(tokens, size, whole_numbers) | sliced(raws, size, text_column)
+    if "cost_usd" in out:
+        out["cost_usd"] = _costs(out["cost_usd"], raws["cost_usd"])
     return out
 
 
-def _costs(values: list[msgspec.Raw]) -> pa.StringArray:
+def _costs(column: pa.StringArray, values: Sequence[msgspec.Raw]) -> pa.StringArray:
     """Texts of the numbers, without the quotes of those sent as text."""
-    column = text_column(values)
-    data, _ = buffers(column)
-    if data.size and ((data == ord('"')) | (data == ord("n"))).any():
-        texts = [bytes(value).strip(b'"') for value in values]
-        column = text_column([_EMPTY if text == b"null" else msgspec.Raw(text) for text in texts])
+    data, offsets = buffers(column)
+    sent = data[offsets[0] : offsets[-1]].tobytes()
+    if b'"' in sent or b"n" in sent or not sent.isascii():
+        # A text that is not UTF-8 is no cost, and refused as such: its row, not the body.
+        plain = [bytes(value).strip(b'"').decode(errors="replace").encode() for value in values]
+        column = text_column([_EMPTY if text == b"null" else msgspec.Raw(text) for text in plain])
     return column
-
-
-def _times(values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values, pa.string())
-    except pa.ArrowTypeError:
-        # Epoch numbers: as text each keeps its own size, on which its unit depends.
-        return pa.array([None if value is None else str(value) for value in values], pa.string())

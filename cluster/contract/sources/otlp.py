@@ -7,6 +7,7 @@ span's name, kind, events, links and status message in `payload`. An evaluation 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -80,16 +81,18 @@ def _add_span(rows: OtlpRows, span: Span, scope: dict[str, Any]) -> None:
     row["event_id"] = trace + own
     row["trace_id"] = trace
     row["span_id"] = own
-    if span.parent_span_id:
-        row["parent_span_id"] = span.parent_span_id.hex()
+    if parent := span.parent_span_id:
+        row["parent_span_id"] = parent.hex()
     row["occurred_at"] = micros(start)
     if end:
         row["latency_ms"] = (end - start) / 1e6
     status, events = span.status, span.events
     row["status"] = _failure(attributes) if status.code == _STATUS_ERROR else "ok"
     row["module"], row["kind"] = _kind(row, attributes)
-    row["attributes"], row["payload"] = documents(attributes, _payload(span, status.message))
+    row["attributes"], row["payload"] = documents(attributes, _payload(span, status.message, events))
     rows.add(span, row)
+    if not events:
+        return
     for ordinal, event in enumerate(events):
         if event.name == dialects.EVALUATION_EVENT:
             told = flat(event.attributes, dict(scope))
@@ -127,7 +130,7 @@ def _failure(attributes: dict[str, Any]) -> str:
     return "error"
 
 
-def _payload(span: Span, status_message: str) -> dict[str, Any]:
+def _payload(span: Span, status_message: str, events: Sequence[Span.Event]) -> dict[str, Any]:
     out: dict[str, Any] = {"name": span.name}
     kind = span.kind
     if kind:
@@ -136,19 +139,19 @@ def _payload(span: Span, status_message: str) -> dict[str, Any]:
         out["status_message"] = status_message
     if span.trace_state:
         out["trace_state"] = span.trace_state
-    if span.events:
+    if events:
         out["events"] = [
             {"name": event.name, "time_unix_nano": event.time_unix_nano, "attributes": flat(event.attributes, {})}
-            for event in span.events
+            for event in events
         ]
-    if span.links:
+    if links := span.links:
         out["links"] = [
             {
                 "trace_id": link.trace_id.hex(),
                 "span_id": link.span_id.hex(),
                 "attributes": flat(link.attributes, {}),
             }
-            for link in span.links
+            for link in links
         ]
     dropped = span.dropped_attributes_count + span.dropped_events_count + span.dropped_links_count
     if dropped:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -11,16 +12,14 @@ from google.protobuf.message import Message  # type: ignore[import-untyped]
 from cluster.contract.columns import INSTANT, TEXT_FIELDS, TOKEN_FIELDS
 from cluster.contract.normalise import seal
 from cluster.contract.rows import DecodeContext, Decoded, RawRows, Refusal
+from cluster.contract.sources.arrays import numbers, sliced, texts, whole_numbers
 from cluster.errors import BodyTooLarge
 
-_TEXTS: Final = ("event_id", *TEXT_FIELDS, "attributes", "payload", "cost_usd")
-_TYPES: Final[dict[str, pa.DataType]] = {
-    **dict.fromkeys(_TEXTS, pa.string()),
-    **dict.fromkeys(TOKEN_FIELDS, pa.int64()),
-    "latency_ms": pa.float64(),
-    "ttft_ms": pa.float64(),
-    "occurred_at": pa.int64(),
-}
+_MAKERS: Final[tuple[tuple[tuple[str, ...], Callable[[Iterable[Any]], pa.Array]], ...]] = (
+    (("event_id", *TEXT_FIELDS, "attributes", "payload", "cost_usd"), texts),
+    ((*TOKEN_FIELDS, "occurred_at"), whole_numbers),
+    (("latency_ms", "ttft_ms"), numbers),
+)
 
 
 class OtlpRows:
@@ -29,6 +28,7 @@ class OtlpRows:
     def __init__(self, context: DecodeContext, name: str) -> None:
         self._context = context
         self._name = name
+        self._rows_max = context.rows_max
         self._messages: list[Message] = []
         self._rows: list[dict[str, Any]] = []
         self._refused: list[Refusal] = []
@@ -40,19 +40,24 @@ class OtlpRows:
             BodyTooLarge: more rows than the context allows.
         """
         self._rows.append(row)
-        self._take(message)
+        self._messages.append(message)
+        if len(self._messages) > self._rows_max:
+            self._refuse_request()
 
     def refuse(self, message: Message, code: str, reason: str) -> None:
         self._refused.append(Refusal(len(self._messages), code, reason))
-        self._take(message)
+        self._messages.append(message)
+        if len(self._messages) > self._rows_max:
+            self._refuse_request()
 
     def seal(self) -> Decoded:
         told: set[str] = set().union(*self._rows)
-        columns = {
-            name: pa.array([row.get(name) for row in self._rows], kind) for name, kind in _TYPES.items() if name in told
-        }
+        columns: dict[str, pa.Array] = {}
+        for names, make in _MAKERS:
+            cells = {name: [row.get(name) for row in self._rows] for name in names if name in told}
+            columns |= sliced(cells, len(self._rows), make)
         if "occurred_at" in columns:
-            columns["occurred_at"] = columns["occurred_at"].cast(INSTANT)
+            columns["occurred_at"] = columns["occurred_at"].view(INSTANT)
         rows = RawRows(
             columns=columns,
             indexes=np.delete(np.arange(len(self._messages)), [refusal.index for refusal in self._refused]),
@@ -63,9 +68,7 @@ class OtlpRows:
         )
         return seal(rows, self._context)
 
-    def _take(self, message: Message) -> None:
-        self._messages.append(message)
-        if len(self._messages) > self._context.rows_max:
-            raise BodyTooLarge(
-                f"more than {self._context.rows_max} rows in one request", hint="Set the exporter's batch size lower."
-            )
+    def _refuse_request(self) -> NoReturn:
+        raise BodyTooLarge(
+            f"more than {self._rows_max} rows in one request", hint="Set the exporter's batch size lower."
+        )

@@ -57,14 +57,15 @@ def flat(attributes: Iterable[KeyValue], into: dict[str, Any]) -> dict[str, Any]
     """`into` with the attributes added; maps become dotted names, bytes base64, a later name wins."""
     for pair in attributes:
         value = pair.value
-        # Most values are texts that are not empty; asking for the kind costs as much as all the rest.
+        # Most values are texts that are not empty, or counts; asking for the kind costs as much as all the rest.
         if text := value.string_value:
             into[pair.key] = text
             continue
+        if number := value.int_value:
+            into[pair.key] = number
+            continue
         kind = value.WhichOneof("value")
-        if kind == "int_value":
-            into[pair.key] = value.int_value
-        elif kind == "kvlist_value":
+        if kind == "kvlist_value":
             for name, member in flat(value.kvlist_value.values, {}).items():
                 into[f"{pair.key}.{name}"] = member
         elif kind is not None:
@@ -114,8 +115,8 @@ def dump(value: Any) -> bytes:
 
 
 def micros(nanos: int) -> int:
-    """Microseconds of OTLP nanoseconds; what 64 bits cannot hold becomes the largest, which is refused as future."""
-    return min(nanos // _MICRO, 1 << 62)
+    """Microseconds of OTLP nanoseconds; they fit, for OTLP's largest is 64 bits of nanoseconds."""
+    return nanos // _MICRO
 
 
 def _base64_ids(node: Any) -> None:

@@ -1,0 +1,1 @@
+"""Tests: roll-ups and sketches."""
