@@ -6,6 +6,8 @@ that part's bit in `counted`; a later teller adds only what nobody said before.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -35,24 +37,33 @@ _PARTS = (
 )
 
 
-def count(batch: pa.RecordBatch, tenant: TenantId, calls: Seen) -> npt.NDArray[np.int16]:
-    """The `counted` column of fresh rows; `calls` learns what they told.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What rows told of model calls.
+
+    Attributes:
+        counted: (n,) int16, bits of contract.event.COUNTED_*; 0 for rows that are not model calls.
+        keys, bits: (m, 2) and (m,): each key a row knows its call by, and what that row told.
+    """
+
+    counted: npt.NDArray[np.int16]
+    keys: Keys
+    bits: Bits
+
+
+def count(batch: pa.RecordBatch, tenant: TenantId, calls: Seen) -> Told:
+    """Decide what fresh rows add to the measures of their calls; `calls` learns what they told.
 
     Args:
         batch: (n,) rows of EVENT_SCHEMA, none of them a repeat.
-
-    Returns:
-        (n,) int16, bits of contract.event.COUNTED_*; 0 for rows that are not model calls.
     """
     parts = _parts(batch)
     rows = np.flatnonzero(parts)
     counted = parts.astype(np.int16)
-    if not rows.size:
-        return counted
     part = batch if rows.size == batch.num_rows else batch.take(pa.array(rows))
     keys, owners = call_keys(part, tenant)
     if not owners.size:
-        return counted
+        return Told(counted, keys, np.empty(0, np.uint8))
     told = parts[rows]
     if first_of_each(keys).all():
         _, before = calls.exchange(keys, told[owners])
@@ -61,7 +72,7 @@ def count(batch: pa.RecordBatch, tenant: TenantId, calls: Seen) -> npt.NDArray[n
         counted[rows] = (told & ~known).astype(np.int16)
     else:
         counted[rows] = _count_in_order(keys, owners, told, calls)
-    return counted
+    return Told(counted, keys, counted[rows][owners].astype(np.uint8))
 
 
 def _parts(batch: pa.RecordBatch) -> Bits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections import defaultdict
@@ -31,6 +32,7 @@ _ATTEMPTS: Final = 5
 _NOTES: Final = 8
 Positions = dict[str, list[tuple[int, dict[str, int]]]]
 SEALS_PER_COMMIT_MAX: Final = 256
+UPKEEP_EVERY_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class _Waiting:
 
 
 class Committer:
-    """Commits seals in the order of each journal; one thread owns every table handle."""
+    """Commits seals in the order of each journal; one lock guards every table handle."""
 
     def __init__(
         self, settings: Settings, *, clock: Clock, on_fatal: Callable[[Exception], None] = lambda e: None
@@ -61,6 +63,9 @@ class Committer:
         self._last_commit_s = clock.monotonic_s()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
+        self._ended = threading.Event()
+        self._upkeep_thread = threading.Thread(target=self._upkeep, name="upkeep", daemon=True)
+        self._upkeep_thread.start()
 
     # What shards call
 
@@ -109,9 +114,11 @@ class Committer:
             }
 
     def drain(self) -> None:
-        """Commit what waits and end the thread."""
+        """Commit what waits and end the threads."""
+        self._ended.set()
         self._waiting.put(None)
         self._thread.join()
+        self._upkeep_thread.join()
 
     # The one thread that writes
 
@@ -122,8 +129,6 @@ class Committer:
                 return
             if batch:
                 self._commit_batch(batch)
-            elif self._waiting.empty():
-                self._upkeep()
 
     def _gather(self) -> list[_Waiting] | None:
         """Seals that came within the linger of the first; empty when none came, None when drained."""
@@ -233,13 +238,23 @@ class Committer:
         raise CommitLost(f"{name}: {_ATTEMPTS} commits failed")
 
     def _upkeep(self) -> None:
-        try:
-            with self._lock:
-                self._compactor.compact_one()
-        except (OSError, DeltaError, CommitLost) as error:
-            log.error("upkeep_failed", error=str(error)[:300])
-            for writer in self._writers.values():
-                writer.reopen()
+        """Compact while the hub runs. Rows are merged outside the lock, so that no commit waits for it."""
+        # Intake comes first when both want the cores.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        while not self._ended.wait(UPKEEP_EVERY_S):
+            try:
+                with self._lock:
+                    chosen = self._compactor.choose()
+                if chosen is None:
+                    continue
+                merged = self._compactor.merge(chosen)
+                with self._lock:
+                    self._compactor.swap(chosen, merged)
+            except (OSError, DeltaError, CommitLost) as error:
+                log.error("upkeep_failed", error=str(error)[:300])
+                with self._lock:
+                    for writer in self._writers.values():
+                        writer.reopen()
 
 
 def _by_journal(seals: Iterable[Seal]) -> dict[str, list[Seal]]:

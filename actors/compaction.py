@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -13,19 +14,32 @@ import structlog
 from deltalake.transaction import RemoveAction
 
 from cluster.lake.commit import TableWriter
-from cluster.lake.stage import stage
-from cluster.lake.tables import Table
+from cluster.lake.stage import StagedFile, stage
+from cluster.lake.tables import TABLES, Table
 from cluster.settings import Settings
 from models.aggregate.rollup import merge
 
 log = structlog.get_logger("compaction")
 
 # Rows read at once; bounds the memory of one compaction to a few hundred MB.
-_ROWS_MAX: Final = 2_000_000
+_ROWS_MAX: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Small files of one partition, as the Delta log lists them."""
+
+    table: str
+    files: list[dict[str, object]]
+
+    @property
+    def tenant_id(self) -> str:
+        """Tenant of the partition."""
+        return str(self.files[0]["partition.tenant_id"])
 
 
 class Compactor:
-    """Finds the partition with the most small files and compacts it; the committer calls it when idle."""
+    """Finds the partition with the most small files and merges them."""
 
     def __init__(self, settings: Settings, writers: dict[str, TableWriter]) -> None:
         self._settings = settings
@@ -33,23 +47,49 @@ class Compactor:
         self._looked_at: dict[str, int] = {}
         self.compacted_files = 0
 
-    def compact_one(self) -> bool:
-        """Compact one partition of one table, if any is due.
-
-        Returns:
-            Whether a commit was made.
-        """
+    def choose(self) -> Chosen | None:
+        """Files to compact next, if any partition is due; the caller holds the table handles."""
         for name, writer in self._writers.items():
             # A version that was found clean, or that only compaction moved, needs no second look.
             if writer.version - self._looked_at.get(name, -1_000_000) < self._settings.compact_files // 2:
                 continue
-            chosen = self._choose(writer)
-            if not chosen:
-                self._looked_at[name] = writer.version
-                continue
-            self._compact(writer, chosen)
-            return True
-        return False
+            files = self._choose(writer)
+            if files:
+                return Chosen(name, files)
+            self._looked_at[name] = writer.version
+        return None
+
+    def merge(self, chosen: Chosen) -> list[StagedFile]:
+        """Write the rows of the chosen files as one file, not yet part of the table; needs no handle.
+
+        Only compaction removes files, so the chosen ones stay in the table until `swap`.
+        """
+        table = TABLES[chosen.table]
+        root = self._settings.lake / table.name
+        rows = pa.concat_tables([_read(root, table, str(file["path"])) for file in chosen.files])
+        if table.name.startswith("rollup_"):
+            # Partials of one window and dimension set become one; sums and sketches are as before.
+            rows = merge([rows])
+        rows = rows.sort_by([(name, "ascending") for name in table.sort])
+        token = f"compact-{uuid4().hex}"
+        return stage(self._settings.lake, table, rows, tenant_id=chosen.tenant_id, token=token)
+
+    def swap(self, chosen: Chosen, merged: list[StagedFile]) -> None:
+        """Put the merged file in place of the chosen ones, in one commit; the caller holds the table handles."""
+        now_ms = time.time_ns() // 1_000_000
+        removed = [
+            RemoveAction(
+                path=str(file["path"]),
+                data_change=False,
+                deletion_timestamp=now_ms,
+                size=_size(file),
+                partition_values={"tenant_id": chosen.tenant_id, "event_date": str(file["partition.event_date"])},
+            )
+            for file in chosen.files
+        ]
+        self._writers[chosen.table].replace(removed, merged)
+        self.compacted_files += len(chosen.files)
+        log.info("compacted", table=chosen.table, files=len(chosen.files), rows=sum(file.row_count for file in merged))
 
     def _choose(self, writer: TableWriter) -> list[dict[str, object]]:
         """Small files of the partition that has most of them, oldest first, up to the target size."""
@@ -70,31 +110,6 @@ class Compactor:
                 break
             chosen.append(file)
         return chosen if len(chosen) > 1 else []
-
-    def _compact(self, writer: TableWriter, files: list[dict[str, object]]) -> None:
-        table = writer.table
-        root = self._settings.lake / table.name
-        rows = pa.concat_tables([_read(root, table, str(file["path"])) for file in files])
-        if table.name.startswith("rollup_"):
-            # Partials of one window and dimension set become one; sums and sketches are as before.
-            rows = merge([rows])
-        rows = rows.sort_by([(name, "ascending") for name in table.sort])
-        tenant = str(files[0]["partition.tenant_id"])
-        added = stage(self._settings.lake, table, rows, tenant_id=tenant, token=f"compact-{uuid4().hex}")
-        now_ms = time.time_ns() // 1_000_000
-        removed = [
-            RemoveAction(
-                path=str(file["path"]),
-                data_change=False,
-                deletion_timestamp=now_ms,
-                size=_size(file),
-                partition_values={"tenant_id": tenant, "event_date": str(file["partition.event_date"])},
-            )
-            for file in files
-        ]
-        writer.replace(removed, added)
-        self.compacted_files += len(files)
-        log.info("compacted", table=table.name, files=len(files), rows=rows.num_rows)
 
 
 def _read(root: Path, table: Table, path: str) -> pa.Table:

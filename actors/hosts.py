@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from actors.shard import Shard
 from cluster.clock import SystemClock
 from cluster.errors import Fenced, SequenceGap
 from cluster.settings import Settings
+from cluster.telemetry import configure_log
 
 log = structlog.get_logger("hosts")
 
@@ -25,6 +27,7 @@ _RETRY_S: Final = 0.2
 _get: Final[Any] = ray.get
 # Threads of a shard: each waits for its turn at the journal, so this bounds batches that share one fsync.
 SHARD_THREADS: Final = 64
+SWITCH_INTERVAL_S: Final = 0.0005
 COMMITTER_THREADS: Final = 64
 
 
@@ -75,6 +78,9 @@ class ShardHost:
     """One shard in its own process."""
 
     def __init__(self, settings: Settings, number: int, shards: int) -> None:
+        # A batch that waits for an fsync gets the interpreter back from the sealing thread at once, not 5 ms later.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        configure_log(settings.log_level)
         self._shard = Shard(
             settings,
             number,
@@ -99,6 +105,7 @@ class CommitterHost:
     """The region's committer in its own process."""
 
     def __init__(self, settings: Settings) -> None:
+        configure_log(settings.log_level)
         # A failed commit leaves handles in doubt; the next incarnation reads the tables as they are.
         self._committer = Committer(settings, clock=SystemClock(), on_fatal=lambda error: None)
 

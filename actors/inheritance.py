@@ -65,7 +65,7 @@ def left_behind(journal: Journal, commits: CommitPort) -> Iterator[Record]:
     """Records of an older journal that were never committed under its own name.
 
     Raises:
-        JournalCorrupt: one cannot be read; those before it were given.
+        JournalCorrupt: a segment is damaged; those before it were given.
     """
     last = commits.last_sequence(journal.identity)
     for sequence in sequences(journal.folder):
@@ -86,6 +86,6 @@ def _learn_from_table(settings: Settings, memory: Memory, *, number: int, shards
     for tenant, batch in recent_identities(settings.lake, rows_max=settings.seen_limit * shards):
         mine = np.flatnonzero(shard_of(slots(batch, tenant), shards) == number)
         if mine.size:
-            memory.recall(batch.take(mine), tenant)
+            memory.recall_events(batch.take(mine), tenant)
             rows += mine.size
     log.info("learned_from_table", shard=number, rows=rows)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from actors.memory import Keys
 from cluster.lake.stage import StagedFile
 
 
@@ -34,6 +35,7 @@ class Buffer:
 
     Attributes:
         sequence: number of the seal and of its journal segment.
+        keys: what the key file will hold of the rows once they are committed.
         opened_at_s: monotonic time of the first row, None while empty.
         totals: totals of the journal at the end of this buffer, set when it is cut.
     """
@@ -43,11 +45,13 @@ class Buffer:
     dead_letters: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
     size_bytes: int = 0
     rows: int = 0
+    keys: list[Keys] = field(default_factory=list)
     opened_at_s: float | None = None
     totals: Totals = field(default_factory=dict)
 
-    def add(self, tenant: str, batch: pa.RecordBatch, *, dead: bool, now_s: float) -> None:
-        """Take a journaled batch."""
+    def add(self, tenant: str, batch: pa.RecordBatch, keys: Keys, *, dead: bool, now_s: float) -> None:
+        """Take a journaled batch and the keys to remember it by."""
+        self.keys.append(keys)
         rows = self.dead_letters if dead else self.events
         rows.setdefault(tenant, []).append(batch)
         self.size_bytes += batch.nbytes

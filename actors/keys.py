@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from actors.seen import Bits, Keys, Seen, first_of_each
+from actors.memory import Keys, Memory
 
 _WORDS: Final = 3
 _EVENT: Final = np.uint64(0)
@@ -29,13 +29,14 @@ class KeyFile:
         self._file = os.open(self._path(self._number), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         self._size = os.fstat(self._file).st_size // (8 * _WORDS)
 
-    def append(self, events: Keys, calls: Keys, bits: Bits) -> None:
+    def append(self, keys: Keys) -> None:
         """Write keys; durable after `sync`."""
-        rows = np.zeros((len(events) + len(calls), _WORDS), np.uint64)
-        rows[: len(events), :2] = events
-        rows[: len(events), 2] = _EVENT
-        rows[len(events) :, :2] = calls
-        rows[len(events) :, 2] = _CALL | bits.astype(np.uint64)
+        ids = len(keys.ids)
+        rows = np.zeros((ids + len(keys.calls), _WORDS), np.uint64)
+        rows[:ids, :2] = keys.ids
+        rows[:ids, 2] = _EVENT
+        rows[ids:, :2] = keys.calls
+        rows[ids:, 2] = _CALL | keys.bits.astype(np.uint64)
         if self._size and self._size + len(rows) > 2 * self._limit:
             self._turn()
         os.write(self._file, rows.tobytes())
@@ -61,8 +62,8 @@ class KeyFile:
         return self._folder / f"keys-{number:06d}.bin"
 
 
-def recall(folder: Path, events: Seen, calls: Seen) -> int:
-    """Teach `events` and `calls` what the key files of a journal folder hold; a torn last row is left out.
+def recall(folder: Path, memory: Memory) -> int:
+    """Teach `memory` what the key files of a journal folder hold; a torn last row is left out.
 
     Returns:
         Keys read.
@@ -73,20 +74,12 @@ def recall(folder: Path, events: Seen, calls: Seen) -> int:
         rows = np.frombuffer(content[: len(content) // (8 * _WORDS) * 8 * _WORDS], np.uint64).reshape(-1, _WORDS)
         total += len(rows)
         for start in range(0, len(rows), 65_536):
-            _teach(rows[start : start + 65_536], events, calls)
+            part = rows[start : start + 65_536]
+            is_call = part[:, 2] >= _CALL
+            bits = (part[is_call, 2] & np.uint64(0x7F)).astype(np.uint8)
+            ids, calls = part[~is_call, :2], part[is_call, :2]
+            memory.learn(Keys(np.ascontiguousarray(ids), np.ascontiguousarray(calls), bits))
     return total
-
-
-def _teach(rows: Keys, events: Seen, calls: Seen) -> None:
-    is_call = rows[:, 2] >= _CALL
-    keys = np.ascontiguousarray(rows[~is_call, :2])
-    events.exchange(keys[first_of_each(keys)])
-    keys, bits = np.ascontiguousarray(rows[is_call, :2]), (rows[is_call, 2] & np.uint64(0x7F)).astype(np.uint8)
-    while len(keys):
-        # A call told of twice stands here twice; bits of both are joined.
-        first = first_of_each(keys)
-        calls.exchange(keys[first], bits[first])
-        keys, bits = keys[~first], bits[~first]
 
 
 def _numbers(folder: Path) -> list[int]:

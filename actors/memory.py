@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from actors.calls import call_keys, count
-from actors.seen import Bits, Keys, Seen, first_of_each
+from actors.seen import Seen, first_of_each
 from cluster.contract.columns import EVENT_SCHEMA
 from cluster.hashing import hash128, seed_of
 from cluster.tenancy import TenantId
 
 _COUNTED = EVENT_SCHEMA.get_field_index("counted")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What is to be remembered of rows: their ids, and the calls they told of with what they told."""
+
+    ids: npt.NDArray[np.uint64]
+    calls: npt.NDArray[np.uint64]
+    bits: npt.NDArray[np.uint8]
 
 
 class Memory:
@@ -21,60 +33,62 @@ class Memory:
         self.ids = Seen(limit)
         self.calls = Seen(limit)
 
-    def fresh_events(self, batch: pa.RecordBatch, tenant: TenantId) -> tuple[pa.RecordBatch, Keys]:
-        """The rows that are no repeats, `counted` set, and their keys; `learn` the keys once the rows are journaled."""
-        keys = event_keys(batch, tenant)
-        batch, keys = self._fresh(batch, keys)
-        if not batch.num_rows:
-            return batch, keys
-        counted = count(batch, tenant, self.calls)
-        return batch.set_column(_COUNTED, EVENT_SCHEMA.field(_COUNTED), pa.array(counted)), keys
+    def take_events(self, batch: pa.RecordBatch, tenant: TenantId) -> tuple[pa.RecordBatch, Keys]:
+        """The rows that are no repeats, `counted` set, and their keys.
 
-    def fresh_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> tuple[pa.RecordBatch, Keys]:
-        """The dead letters that are no repeats, and their keys."""
-        return self._fresh(batch, dead_letter_keys(batch, tenant))
+        They are remembered at once: a caller that then cannot journal them must end, and read its disk again.
+        """
+        batch, ids = self._fresh(batch, event_keys(batch, tenant))
+        told = count(batch, tenant, self.calls)
+        if batch.num_rows:
+            batch = batch.set_column(_COUNTED, EVENT_SCHEMA.field(_COUNTED), pa.array(told.counted))
+        return batch, Keys(ids, told.keys, told.bits)
+
+    def take_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> tuple[pa.RecordBatch, Keys]:
+        """The dead letters that are no repeats, and their keys; remembered at once."""
+        batch, ids = self._fresh(batch, dead_letter_keys(batch, tenant))
+        return batch, Keys(ids, ids[:0], np.empty(0, np.uint8))
+
+    def recall_events(self, batch: pa.RecordBatch, tenant: TenantId) -> Keys:
+        """Remember rows that were taken before: their `counted` says what they told."""
+        calls, owners = call_keys(batch, tenant)
+        keys = Keys(event_keys(batch, tenant), calls, np.asarray(batch.column("counted"))[owners].astype(np.uint8))
+        self.learn(keys)
+        return keys
+
+    def recall_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> Keys:
+        """Remember dead letters that were taken before."""
+        ids = dead_letter_keys(batch, tenant)
+        keys = Keys(ids, ids[:0], np.empty(0, np.uint8))
+        self.learn(keys)
+        return keys
 
     def learn(self, keys: Keys) -> None:
-        """Remember keys, distinct among themselves."""
-        self.ids.exchange(keys)
+        """Remember keys; one that stands there twice has the bits of both."""
+        self.ids.exchange(keys.ids[first_of_each(keys.ids)])
+        calls, bits = keys.calls, keys.bits
+        while len(calls):
+            first = first_of_each(calls)
+            self.calls.exchange(calls[first], bits[first])
+            calls, bits = calls[~first], bits[~first]
 
-    def recall(self, batch: pa.RecordBatch, tenant: TenantId) -> None:
-        """Remember rows that were taken before: their `counted` says what they told."""
-        keys = event_keys(batch, tenant)
-        self.ids.exchange(keys[first_of_each(keys)])
-        keys, bits = told_calls(batch, tenant)
-        while len(keys):
-            # Rows that share a call stand here one after the other; their bits are joined.
-            first = first_of_each(keys)
-            self.calls.exchange(keys[first], bits[first])
-            keys, bits = keys[~first], bits[~first]
-
-    def recall_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> None:
-        """Remember dead letters that were taken before."""
-        keys = dead_letter_keys(batch, tenant)
-        self.ids.exchange(keys[first_of_each(keys)])
-
-    def _fresh(self, batch: pa.RecordBatch, keys: Keys) -> tuple[pa.RecordBatch, Keys]:
+    def _fresh(
+        self, batch: pa.RecordBatch, keys: npt.NDArray[np.uint64]
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.uint64]]:
         first = first_of_each(keys)
         if not first.all():
             batch, keys = batch.filter(pa.array(first)), keys[first]
-        found, _ = self.ids.find(keys)
+        found, _ = self.ids.exchange(keys)
         if found.any():
             batch, keys = batch.filter(pa.array(~found)), keys[~found]
         return batch, keys
 
 
-def event_keys(batch: pa.RecordBatch, tenant: TenantId) -> Keys:
+def event_keys(batch: pa.RecordBatch, tenant: TenantId) -> npt.NDArray[np.uint64]:
     """Key of each event, by tenant and event id."""
     return hash128(batch.column("event_id"), seed_of(f"event:{tenant}"))
 
 
-def dead_letter_keys(batch: pa.RecordBatch, tenant: TenantId) -> Keys:
+def dead_letter_keys(batch: pa.RecordBatch, tenant: TenantId) -> npt.NDArray[np.uint64]:
     """Key of each dead letter, by tenant and dead-letter id."""
     return hash128(batch.column("dead_letter_id"), seed_of(f"dead:{tenant}"))
-
-
-def told_calls(batch: pa.RecordBatch, tenant: TenantId) -> tuple[Keys, Bits]:
-    """Keys of the calls that the rows name, and what each row told."""
-    keys, owners = call_keys(batch, tenant)
-    return keys, np.asarray(batch.column("counted"))[owners].astype(np.uint8)

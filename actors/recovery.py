@@ -71,7 +71,7 @@ def recover(folder: Path, memory: Memory, *, committed: Callable[[str], int]) ->
             that are in the tables costs nothing.
     """
     found = Recovered(Journal(folder))
-    recall(folder, memory.ids, memory.calls)
+    recall(folder, memory)
     base, found.totals = read_totals(folder)
     found.base = {tenant: counts.copy() for tenant, counts in found.totals.items()}
     found.base_sequence = base
@@ -126,10 +126,10 @@ def _add(totals: Totals, buffer: Buffer) -> None:
 
 
 def readable(folder: Path, sequence: int) -> Iterator[Record]:
-    """Records of one segment up to the first damage.
+    """Records of one segment.
 
     Raises:
-        JournalCorrupt: after the last one that can be read, where intact ones follow it.
+        JournalCorrupt: the segment is damaged; none of it was given.
     """
     yield from read_segment(folder, sequence).records
 
@@ -144,7 +144,7 @@ def _buffer(segment: Segment, memory: Memory) -> Buffer:
     buffer = Buffer(segment.sequence)
     for record in segment.records:
         batch, dead = batch_of(record), record.kind == DEAD_LETTERS
-        buffer.add(record.tenant, batch, dead=dead, now_s=0.0)
-        recall_rows = memory.recall_dead_letters if dead else memory.recall
-        recall_rows(batch, TenantId(record.tenant))
+        recall_rows = memory.recall_dead_letters if dead else memory.recall_events
+        keys = recall_rows(batch, TenantId(record.tenant))
+        buffer.add(record.tenant, batch, keys, dead=dead, now_s=0.0)
     return buffer

@@ -20,12 +20,13 @@ from actors.inheritance import Inheritance, close_behind, inherit, left_behind
 from actors.intake import Buffer, CommitPort, Counts, Totals
 from actors.journal import DEAD_LETTERS, EVENTS, Journal, Record, segment_path
 from actors.keys import KeyFile
-from actors.memory import Memory, event_keys, told_calls
+from actors.memory import Keys, Memory
 from actors.recovery import batch_of, write_totals
 from actors.sealer import Sealer
 from cluster.clock import Clock
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
 from cluster.errors import HubError, JournalCorrupt, JournalFailed, ShardFull, Unavailable
+from cluster.lake.files import free_bytes
 from cluster.settings import Settings
 from cluster.tenancy import TenantId
 
@@ -142,50 +143,61 @@ class Shard:
     def _check(self, size: int) -> None:
         if self.state != "serving":
             raise Unavailable(f"shard {self.number} is {self.state}: {self.reason}", retry_after_s=5.0)
+        if free_bytes(self._journal.folder) < self._settings.disk_reserve_bytes + size:
+            raise Unavailable(
+                f"the disk of shard {self.number} has less than {self._settings.disk_reserve_bytes} bytes left",
+                retry_after_s=5.0,
+                hint="Nothing of this batch was taken; make room and send it again.",
+            )
         if self._held_bytes + size > self._settings.shard_buffer_bytes:
             raise ShardFull(
                 f"shard {self.number} holds {self._held_bytes} bytes", retry_after_s=self._settings.seal_age_s
             )
 
     def _take_events(self, batch: pa.RecordBatch, tenant: TenantId) -> tuple[int, int]:
-        batch, keys = self._memory.fresh_events(batch, tenant)
+        batch, keys = self._memory.take_events(batch, tenant)
         if not batch.num_rows:
             # A repeat is acknowledged only once its first is durable.
             return 0, self._journal.position
-        position = self._journal_batch(EVENTS, tenant, batch)
-        self._memory.learn(keys)
+        position = self._journal_batch(EVENTS, tenant, batch, keys=keys)
         self._counts(tenant).accepted += batch.num_rows
         return batch.num_rows, position
 
     def _take_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> int:
-        batch, keys = self._memory.fresh_dead_letters(batch, tenant)
+        batch, keys = self._memory.take_dead_letters(batch, tenant)
         if not batch.num_rows:
             return self._journal.position
-        position = self._journal_batch(DEAD_LETTERS, tenant, batch)
-        self._memory.learn(keys)
+        position = self._journal_batch(DEAD_LETTERS, tenant, batch, keys=keys)
         self._counts(tenant).dead_letters += batch.num_rows
         return position
 
-    def _journal_batch(self, kind: int, tenant: str, batch: pa.RecordBatch) -> int:
+    def _journal_batch(self, kind: int, tenant: str, batch: pa.RecordBatch, *, keys: Keys) -> int:
         """Append, then buffer what was written: the rows in memory are views of the journaled bytes."""
         payload = batch.serialize()
-        position = self._journal.append(Record(kind, tenant, batch.num_rows, payload))
+        try:
+            position = self._journal.append(Record(kind, tenant, batch.num_rows, payload))
+        except JournalFailed as error:
+            # The rows are remembered and not journaled; a new incarnation knows only what is on the disk.
+            self._fail(error)
+            raise
         kept = pa.ipc.read_record_batch(payload, batch.schema)
-        self._buffer.add(tenant, kept, dead=kind == DEAD_LETTERS, now_s=self._clock.monotonic_s())
+        dead = kind == DEAD_LETTERS
+        self._buffer.add(tenant, kept, keys, dead=dead, now_s=self._clock.monotonic_s())
         self._held_bytes += kept.nbytes
         return position
 
     def _make_durable(self, journal: Journal, position: int, sequence: int) -> None:
         try:
             journal.sync(position)
-        except JournalFailed:
-            # Rows of this segment may be on disk or not; only a restart that reads the disk can tell.
-            with self._lock:
-                self.state, self.reason = "stopped", "the journal's disk failed"
+        except JournalFailed as error:
+            # Rows of this segment may be on disk or not; only an incarnation that reads the disk can tell.
+            self._fail(error)
             raise
         if self._settings.ack == "commit":
             with self._changed:
-                while self._committed_sequence < sequence and self.state != "stopped":
+                while self._committed_sequence < sequence:
+                    if self.state == "stopped":
+                        raise Unavailable(f"shard {self.number} stopped before the commit", retry_after_s=2.0)
                     self._changed.wait()
 
     def _counts(self, tenant: str) -> Counts:
@@ -271,17 +283,12 @@ class Shard:
             self._held_bytes -= buffer.size_bytes
             self._last_commit_s = self._clock.monotonic_s()
             self._committed_sequence = buffer.sequence
-            self._write_keys(buffer)
+            for keys in buffer.keys:
+                self._key_file.append(keys)
             # Without its rows: what trimming needs.
             light = Buffer(buffer.sequence, totals=buffer.totals)
             self._trimmable.append((self._last_commit_s + self._settings.journal_grace_s, light))
             self._changed.notify_all()
-
-    def _write_keys(self, buffer: Buffer) -> None:
-        for tenant, batches in buffer.events.items():
-            for batch in batches:
-                name = TenantId(tenant)
-                self._key_file.append(event_keys(batch, name), *told_calls(batch, name))
 
     def _trim(self) -> None:
         """Remove segments committed long enough ago; counts and keys are durable first."""

@@ -7,6 +7,7 @@ seed, so a sender who builds collisions only loses events of their own.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -63,6 +64,7 @@ def combine(left: Words, right: Words) -> Words:
         return _finish(left * _LANES[0][1] ^ turned, _LANES[1][1], _LANES[1][2])
 
 
+@lru_cache(maxsize=4096)
 def seed_of(text: str) -> int:
     """Seed from a purpose and tenant name, e.g. `key:default`."""
     words = hash128(pa.array([text], pa.string()), 0)

@@ -38,10 +38,10 @@ class Settings:
     seal_age_s: float = 1.0
     # Rows wait in a shard (buffered, sealing, or sealed and uncommitted) up to this size; beyond it senders get 429.
     shard_buffer_bytes: int = 192 * 1024 * 1024
+    # A shard takes no batch when its disk would have less left: what is taken must also be staged and committed.
+    disk_reserve_bytes: int = 64 * 1024 * 1024
     # Calls that may wait at one shard.
     shard_pending_calls: int = 256
-    # A group commit waits this long for company before it fsyncs; 0 fsyncs at once and groups what queued meanwhile.
-    journal_linger_s: float = 0.0
     # Event ids each shard remembers at least; the window in which a repeat is recognised.
     seen_limit: int = 2_000_000
     # Journal segments stay this long after their rows were committed and re-read.

@@ -64,3 +64,8 @@ class Readings:
 def freshness_s(shards: Sequence[Mapping[str, Any]]) -> float:
     """Age of the oldest event that is not in the tables yet, in seconds; 0 when all are."""
     return max((float(shard.get("lag_s", 0.0)) for shard in shards), default=0.0)
+
+
+def shard_reason(shard: Mapping[str, Any]) -> str:
+    """Why a shard is not serving, empty while it is; names files of its journal, never tenants."""
+    return "" if shard["state"] == "serving" else str(shard.get("reason") or "")

@@ -40,3 +40,9 @@ def replace(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
     fresh.rename(path)
     sync_folder(path.parent)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes the disk of the folder has left for this user."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize

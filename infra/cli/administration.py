@@ -18,33 +18,45 @@ KeyOption = Annotated[str, typer.Option("--key", help="Key to use (HUB_API_KEY, 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the hub's answer as JSON.")]
 
 
+TenantOption = Annotated[str, typer.Option(help="Tenant it is about; the caller's own when not given.")]
+
+
 @keys.command("create")
 def create_key(
     *,
-    tenant: Annotated[str, typer.Option(help="Tenant the key belongs to; the caller's own when not given.")] = "",
+    tenant: TenantOption = "",
     scope: Annotated[list[str] | None, typer.Option(help="ingest, read or admin; may be given more than once.")] = None,
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    name: Annotated[str, typer.Option(help="What the key is for; its scopes when not given.")] = "",
     data: DataOption = None,
     url: UrlOption = "",
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. Its text is shown this once."""
-    body: dict[str, Any] = {"scopes": scope or ["ingest", "read"], "name": name}
-    if tenant:
-        body["tenant"] = tenant
-    _show(HubHttp.of(data, url=url, key=key).ask("POST", "/api/v1/keys", json=body), as_json)
+    scopes = scope or ["ingest", "read"]
+    # A list of keys without names tells nobody which one may be ended.
+    body = {"scopes": scopes, "name": name or " ".join(scopes)}
+    answer = HubHttp.of(data, url=url, key=key).ask("POST", "/api/v1/keys", json=body, params=_about(tenant))
+    _show(answer, as_json)
 
 
 @keys.command("list")
-def list_keys(data: DataOption = None, url: UrlOption = "", key: KeyOption = "", as_json: JsonOption = False) -> None:
-    """Keys the caller may see, without their text."""
-    _show(HubHttp.of(data, url=url, key=key).ask("GET", "/api/v1/keys"), as_json)
+def list_keys(
+    *,
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    url: UrlOption = "",
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Keys the caller may see, of all its tenants or of one, without their text."""
+    _show(HubHttp.of(data, url=url, key=key).ask("GET", "/api/v1/keys", params=_about(tenant)), as_json)
 
 
 @keys.command("rotate")
 def rotate_key(
     key_id: Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")],
+    *,
     data: DataOption = None,
     url: UrlOption = "",
     key: KeyOption = "",
@@ -69,6 +81,7 @@ def revoke_key(
 @tenants.command("create")
 def create_tenant(
     tenant: Annotated[str, typer.Argument(help="Id of the tenant.")],
+    *,
     name: Annotated[str, typer.Option(help="Its name for people.")] = "",
     data: DataOption = None,
     url: UrlOption = "",
@@ -76,7 +89,7 @@ def create_tenant(
     as_json: JsonOption = False,
 ) -> None:
     """Make a tenant."""
-    body = {"tenant": tenant, "name": name}
+    body = {"tenant_id": tenant, "name": name}
     _show(HubHttp.of(data, url=url, key=key).ask("POST", "/api/v1/tenants", json=body), as_json)
 
 
@@ -86,6 +99,11 @@ def list_tenants(
 ) -> None:
     """Tenants the caller may see."""
     _show(HubHttp.of(data, url=url, key=key).ask("GET", "/api/v1/tenants"), as_json)
+
+
+def _about(tenant: str) -> dict[str, str]:
+    """The query that names a tenant; a body never does."""
+    return {"tenant": tenant} if tenant else {}
 
 
 def _show(answer: Any, as_json: bool) -> None:

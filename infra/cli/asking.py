@@ -58,6 +58,7 @@ def rows_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 def sql(
     statement: Annotated[str, typer.Argument(help="One SELECT over events, rollup_1m, rollup_1h, rollup_1d.")],
+    *,
     limit: Annotated[int, typer.Option(help="Most rows; 0 leaves it to the hub.")] = 0,
     data: DataOption = None,
     url: UrlOption = "",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from serving.answers import json_answer
 from serving.query_port import QueryPort
-from serving.readings import Readings, freshness_s
+from serving.readings import Readings, freshness_s, shard_reason
 
 router = APIRouter(tags=["health"])
 
@@ -44,7 +45,7 @@ async def get_ready(request: Request) -> Response:
         blocking.append("shards: no answer in time")
     else:
         idle = [shard for shard in shards if shard["state"] != "serving"]
-        told = [f"shard {s['shard']}: {s['state']}" for s in idle]
+        told = [_told(shard) for shard in idle]
         (blocking if len(idle) == len(shards) else degrading).extend(told or ([] if shards else ["shards: none"]))
         if not committer:
             degrading.append("committer: does not answer")
@@ -56,6 +57,11 @@ async def get_ready(request: Request) -> Response:
     status = "not_ready" if blocking else "degraded" if degrading else "ready"
     headers = {"Retry-After": "2"} if blocking else None
     return json_answer({"status": status, "reasons": blocking + degrading}, 503 if blocking else 200, headers)
+
+
+def _told(shard: Mapping[str, Any]) -> str:
+    why = shard_reason(shard)
+    return f"shard {shard['shard']}: {shard['state']}" + (f", {why}" if why else "")
 
 
 async def _answers_questions(query: QueryPort | None) -> bool:

@@ -13,7 +13,7 @@ from cluster.tenancy import TenantId
 from serving.answers import json_answer
 from serving.auth.principal import Principal
 from serving.auth.roles import Permission
-from serving.readings import Readings, freshness_s
+from serving.readings import Readings, freshness_s, shard_reason
 
 router = APIRouter(tags=["health"])
 
@@ -55,9 +55,11 @@ async def visible_accounts(
 
 
 def _shard_json(shard: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+    told = {
         "shard": shard["shard"],
         "state": shard["state"],
         "buffered_events": shard.get("buffered_events"),
         "lag_s": round(float(shard["lag_s"]), 3) if "lag_s" in shard else None,
     }
+    reason = shard_reason(shard)
+    return {**told, "reason": reason} if reason else told

@@ -32,8 +32,8 @@ def test_gateway_and_span_of_one_call_count_once() -> None:
     )
     first = count(gateway, DEFAULT_TENANT, calls)
     second = count(span, DEFAULT_TENANT, calls)
-    assert first.tolist() == [COUNTED_REQUEST | COUNTED_TOKENS]
-    assert second.tolist() == [COUNTED_LATENCY]
+    assert first.counted.tolist() == [COUNTED_REQUEST | COUNTED_TOKENS]
+    assert second.counted.tolist() == [COUNTED_LATENCY]
 
 
 def test_three_tellers_by_request_id_share_the_parts() -> None:
@@ -46,19 +46,19 @@ def test_three_tellers_by_request_id_share_the_parts() -> None:
         output_tokens=[None, 4, None],
         status=["error", None, None],
     )
-    counted = count(batch, DEFAULT_TENANT, calls).tolist()
+    counted = count(batch, DEFAULT_TENANT, calls).counted.tolist()
     assert _told(counted, COUNTED_REQUEST) == _told(counted, COUNTED_TOKENS) == _told(counted, COUNTED_ERROR) == 1
     assert _told(counted, COUNTED_COST) == 0
 
 
 def test_rows_that_are_no_model_call_carry_no_bits() -> None:
     batch = events(["a", "b"], kind=["observatory.span", "audit.authn"], operation=["execute_tool", None])
-    assert count(batch, DEFAULT_TENANT, Seen(1000)).tolist() == [0, 0]
+    assert count(batch, DEFAULT_TENANT, Seen(1000)).counted.tolist() == [0, 0]
 
 
 def test_a_call_that_nothing_names_always_counts() -> None:
     calls = Seen(1000)
-    assert count(events(["a", "b"]), DEFAULT_TENANT, calls).tolist() == [COUNTED_REQUEST | COUNTED_TOKENS] * 2
+    assert count(events(["a", "b"]), DEFAULT_TENANT, calls).counted.tolist() == [COUNTED_REQUEST | COUNTED_TOKENS] * 2
 
 
 @given(
@@ -88,5 +88,5 @@ def _counted(batches: list[list[tuple[int, bool, bool, bool]]], calls: Seen) -> 
             output_tokens=[None for _ in rows],
             latency_ms=[1.0 if latency else None for _, _, latency, _ in rows],
         )
-        found += count(batch, DEFAULT_TENANT, calls).tolist()
+        found += count(batch, DEFAULT_TENANT, calls).counted.tolist()
     return found

@@ -20,7 +20,7 @@ TITLES: Mapping[str, str] = {
     "shard": "ray::ShardHost",
     "committer": "ray::CommitterHost",
     "replica": "ray::ServeReplica:hub:ingress",
-    "query": "ray::ServeReplica:hub:QueryEngine",
+    "query": "ray::ServeReplica:hub:query",
 }
 
 
