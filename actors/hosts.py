@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
-import pyarrow as pa
 import ray
 import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from actors.committer import Committer, Positions
 from actors.intake import Registration, Seal
+from actors.lanes import Batch
 from actors.shard import Shard
 from cluster.clock import SystemClock
-from cluster.errors import Fenced, SequenceGap
+from cluster.errors import Fenced, HubError, SequenceGap
 from cluster.settings import Settings
 from cluster.telemetry import configure_log
 
@@ -91,8 +92,8 @@ class ShardHost:
             on_fatal=lambda error: os._exit(1),
         )
 
-    def admit(self, tenant: str, events: pa.Buffer | None, dead_letters: pa.Buffer | None) -> tuple[int, int]:
-        return self._shard.admit(tenant, events, dead_letters)
+    def admit_many(self, batches: Sequence[Batch]) -> list[tuple[int, int] | HubError]:
+        return self._shard.admit_many(batches)
 
     def ledger(self) -> dict[str, object]:
         return {**self._shard.ledger(), "pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}

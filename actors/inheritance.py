@@ -7,6 +7,7 @@ the table, and rows that older journals of this node hold are admitted again, so
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,11 @@ def inherit(
         registration = commits.register(number, current.journal.identity)
     older = [Journal(folder) for folder in folders if sequences(folder)]
     return Inheritance(registration.epoch, current, older, current.corrupt)
+
+
+def journal_root(settings: Settings) -> Path:
+    """Folder of this node's journals; a node may keep them on its own disk, elsewhere than the shared data folder."""
+    return Path(os.environ.get("HUB_JOURNAL_DIR", str(settings.journals)))
 
 
 def left_behind(journal: Journal, commits: CommitPort) -> Iterator[Record]:

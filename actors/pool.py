@@ -15,17 +15,14 @@ from ray.exceptions import PendingCallsLimitExceeded, RayActorError, RayTaskErro
 
 from actors.accounts import Account, settle
 from actors.hosts import COMMITTER_THREADS, SHARD_THREADS, CommitterHost, ShardHost, committer_name, shard_name
-from cluster.errors import HubError, ShardFull, Unavailable
+from actors.lanes import Lane
+from cluster.errors import Unavailable
 from cluster.lake.counts import committed_counts
 from cluster.settings import Settings
 from cluster.tenancy import TenantId
 from cluster.topology import split
 
 log = structlog.get_logger("pool")
-
-# A shard that restarts is waited for this long before the sender is asked to come again.
-_PATIENCE_S: Final = 8.0
-_RETRY_S: Final = 0.1
 
 # Calls are never repeated by Ray: a batch is repeated by its sender and a seal by its shard, both told apart by key.
 _LIFE: Final[dict[str, Any]] = {"lifetime": "detached", "max_restarts": -1, "max_task_retries": 0}
@@ -82,6 +79,7 @@ class ShardPool:
     def __init__(self, settings: Settings, shards: list[Any]) -> None:
         self._settings = settings
         self.shards = shards
+        self._lanes = [Lane(number, shard) for number, shard in enumerate(shards)]
 
     @classmethod
     def connect(cls, settings: Settings) -> ShardPool:
@@ -115,41 +113,22 @@ class ShardPool:
         dead = dead_letters.serialize() if dead_letters is not None and dead_letters.num_rows else None
         dead_shard = min(parts, default=0)
         targets = sorted({*parts, dead_shard} if dead else parts)
+        batches = {
+            shard: (
+                tenant,
+                parts[shard].serialize() if shard in parts else None,
+                dead if shard == dead_shard else None,
+            )
+            for shard in targets
+        }
         answers = await asyncio.gather(
-            *(
-                self._admit(
-                    shard,
-                    tenant,
-                    (parts[shard].serialize() if shard in parts else None, dead if shard == dead_shard else None),
-                )
-                for shard in targets
-            ),
-            return_exceptions=True,
+            *(self._lanes[shard].admit(batch) for shard, batch in batches.items()), return_exceptions=True
         )
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
         counts = [answer for answer in answers if not isinstance(answer, BaseException)]
         return Admitted(sum(count[0] for count in counts), sum(count[1] for count in counts))
-
-    async def _admit(
-        self, shard: int, tenant: TenantId, rows: tuple[pa.Buffer | None, pa.Buffer | None]
-    ) -> tuple[int, int]:
-        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
-        while True:
-            try:
-                answer: tuple[int, int] = await self.shards[shard].admit.remote(tenant, *rows)
-                return answer
-            except PendingCallsLimitExceeded as error:
-                raise ShardFull(f"shard {shard} has too many batches waiting", retry_after_s=1.0) from error
-            except RayTaskError as error:
-                cause = error.cause
-                raise (cause if isinstance(cause, HubError) else _unavailable(shard)) from error
-            except RayActorError as error:
-                # It restarts and reads its journal; the batch may have been taken, which its ids will tell.
-                if asyncio.get_running_loop().time() > deadline:
-                    raise _unavailable(shard) from error
-                await asyncio.sleep(_RETRY_S)
 
     async def status(self) -> list[dict[str, Any]]:
         """State of each shard; a shard that does not answer is named `away`."""
@@ -197,7 +176,3 @@ class ShardPool:
 
 async def _answer(reference: Any) -> Any:
     return await reference
-
-
-def _unavailable(shard: int) -> Unavailable:
-    return Unavailable(f"shard {shard} is restarting", retry_after_s=2.0)

@@ -6,34 +6,32 @@ ends in the Delta tables whatever happens to this process.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pyarrow as pa
 import structlog
 
-from actors.inheritance import Inheritance, close_behind, inherit, left_behind
-from actors.intake import Buffer, CommitPort, Counts, Totals
+from actors.history import History
+from actors.inheritance import Inheritance, close_behind, inherit, journal_root, left_behind
+from actors.intake import Buffer, CommitPort, Counts
 from actors.journal import DEAD_LETTERS, EVENTS, Journal, Record, segment_path
 from actors.keys import KeyFile
+from actors.lanes import Batch
 from actors.memory import Keys, Memory
 from actors.recovery import batch_of, write_totals
 from actors.sealer import Sealer
 from cluster.clock import Clock
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
-from cluster.errors import HubError, JournalCorrupt, JournalFailed, ShardFull, Unavailable
+from cluster.errors import Busy, HubError, JournalCorrupt, JournalFailed, ShardFull, Unavailable
 from cluster.lake.files import free_bytes
 from cluster.settings import Settings
 from cluster.tenancy import TenantId
 
 log = structlog.get_logger("shard")
 
-# Seals whose totals are remembered for the ledger; a reader's snapshot is never this far behind.
-_HISTORY: Final = 1024
 State = Literal["serving", "draining", "stopped"]
 
 
@@ -60,13 +58,15 @@ class Shard:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._memory = Memory(settings.seen_limit)
-        self._history: dict[str, deque[tuple[int, dict[str, int]]]] = {}
+        self._history = History()
         self._trimmable: deque[tuple[float, Buffer]] = deque()
         self._held_bytes = 0
         self._committed_sequence = 0
         self._last_commit_s = clock.monotonic_s()
         self._commits = commits
-        found = inherit(settings, _root(settings), number=number, shards=shards, commits=commits, memory=self._memory)
+        found = inherit(
+            settings, journal_root(settings), number=number, shards=shards, commits=commits, memory=self._memory
+        )
         self._sealer = Sealer(
             settings.lake, commits, shard=number, epoch=found.epoch, on_commit=self._committed, on_failure=self._fail
         )
@@ -77,9 +77,9 @@ class Shard:
     def _go_on(self, found: Inheritance) -> None:
         current = found.current
         self._journal, self._totals, self._recovered = current.journal, current.totals, current.buffers
-        self._remember(current.base_sequence, current.base)
+        self._history.note(current.base_sequence, current.base)
         for buffer in current.buffers:
-            self._remember(buffer.sequence, buffer.totals)
+            self._history.note(buffer.sequence, buffer.totals)
             self._held_bytes += buffer.size_bytes
         self._key_file = KeyFile(self._journal.folder, self._settings.seen_limit)
         self._buffer = Buffer(current.next_sequence)
@@ -100,7 +100,7 @@ class Shard:
             if record.kind == DEAD_LETTERS:
                 self._take_dead_letters(batch, tenant)
             else:
-                accepted, _ = self._take_events(batch, tenant)
+                accepted = self._take_events(batch, tenant)
                 self._counts(tenant).repeated += batch.num_rows - accepted
         self._journal.sync(self._journal.position)
         close_behind(journal)
@@ -108,36 +108,51 @@ class Shard:
     # Admission
 
     def admit(self, tenant: str, events: pa.Buffer | None, dead_letters: pa.Buffer | None) -> tuple[int, int]:
-        """Take a batch of one tenant; returns once it is durable as `HUB_ACK` says.
+        """Take one batch, as `admit_many`; raises what is told there."""
+        (answer,) = self.admit_many([(tenant, events, dead_letters)])
+        if isinstance(answer, HubError):
+            raise answer
+        return answer
+
+    def admit_many(self, batches: Sequence[Batch]) -> list[tuple[int, int] | HubError]:
+        """Take batches; returns once all that was taken is durable as `HUB_ACK` says.
 
         Args:
-            events: Arrow IPC message of EVENT_SCHEMA rows, None for none.
-            dead_letters: the same of DEAD_LETTER_SCHEMA.
+            batches: tenant, events as an Arrow IPC message of EVENT_SCHEMA rows, dead letters likewise; None for none.
 
         Returns:
-            Events accepted, and events recognised as repeats.
+            For each batch the events accepted and those recognised as repeats, or why nothing of it was taken:
+            ShardFull, or Unavailable while the shard is stopped or draining.
 
         Raises:
-            ShardFull: nothing was taken; the sender may repeat the batch later.
-            Unavailable: the shard is stopped or draining.
+            JournalFailed: the disk failed; what became of the batches is known after a restart.
         """
-        name = TenantId(tenant)
-        size = (events.size if events else 0) + (dead_letters.size if dead_letters else 0)
-        with self._lock:
-            self._check(size)
-            accepted = repeated = position = 0
-            if events is not None:
-                batch = pa.ipc.read_record_batch(events, EVENT_SCHEMA)
-                accepted, position = self._take_events(batch, name)
-                repeated = batch.num_rows - accepted
-            if dead_letters is not None:
-                position = self._take_dead_letters(pa.ipc.read_record_batch(dead_letters, DEAD_LETTER_SCHEMA), name)
-            self._counts(tenant).repeated += repeated
-            # A batch of repeats waits for the rows it repeats: they are in the open buffer, or in one cut before it.
-            journal, sequence = self._journal, self._buffer.sequence - (0 if self._buffer.rows else 1)
-            if self._buffer.size_bytes >= self._settings.seal_bytes or self._buffer.rows == accepted:
-                self._changed.notify_all()
-        self._make_durable(journal, position, sequence)
+        answers: list[tuple[int, int] | HubError] = []
+        for tenant, events, dead_letters in batches:
+            with self._lock:
+                try:
+                    answers.append(self._take(TenantId(tenant), events, dead_letters))
+                except Busy as refusal:
+                    answers.append(refusal)
+                # Repeats wait for the rows they repeat: those are in the open buffer, or in one cut before it.
+                sequence = self._buffer.sequence - (0 if self._buffer.rows else 1)
+                position = self._journal.position
+        self._make_durable(position, sequence)
+        return answers
+
+    def _take(self, tenant: TenantId, events: pa.Buffer | None, dead_letters: pa.Buffer | None) -> tuple[int, int]:
+        self._check((events.size if events else 0) + (dead_letters.size if dead_letters else 0))
+        is_first = self._buffer.rows == 0
+        accepted = repeated = 0
+        if events is not None:
+            batch = pa.ipc.read_record_batch(events, EVENT_SCHEMA)
+            accepted = self._take_events(batch, tenant)
+            repeated = batch.num_rows - accepted
+        if dead_letters is not None:
+            self._take_dead_letters(pa.ipc.read_record_batch(dead_letters, DEAD_LETTER_SCHEMA), tenant)
+        self._counts(tenant).repeated += repeated
+        if is_first or self._buffer.size_bytes >= self._settings.seal_bytes:
+            self._changed.notify_all()
         return accepted, repeated
 
     def _check(self, size: int) -> None:
@@ -154,28 +169,24 @@ class Shard:
                 f"shard {self.number} holds {self._held_bytes} bytes", retry_after_s=self._settings.seal_age_s
             )
 
-    def _take_events(self, batch: pa.RecordBatch, tenant: TenantId) -> tuple[int, int]:
+    def _take_events(self, batch: pa.RecordBatch, tenant: TenantId) -> int:
         batch, keys = self._memory.take_events(batch, tenant)
-        if not batch.num_rows:
-            # A repeat is acknowledged only once its first is durable.
-            return 0, self._journal.position
-        position = self._journal_batch(EVENTS, tenant, batch, keys=keys)
-        self._counts(tenant).accepted += batch.num_rows
-        return batch.num_rows, position
+        if batch.num_rows:
+            self._journal_batch(EVENTS, tenant, batch, keys=keys)
+            self._counts(tenant).accepted += batch.num_rows
+        return int(batch.num_rows)
 
-    def _take_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> int:
+    def _take_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> None:
         batch, keys = self._memory.take_dead_letters(batch, tenant)
-        if not batch.num_rows:
-            return self._journal.position
-        position = self._journal_batch(DEAD_LETTERS, tenant, batch, keys=keys)
-        self._counts(tenant).dead_letters += batch.num_rows
-        return position
+        if batch.num_rows:
+            self._journal_batch(DEAD_LETTERS, tenant, batch, keys=keys)
+            self._counts(tenant).dead_letters += batch.num_rows
 
-    def _journal_batch(self, kind: int, tenant: str, batch: pa.RecordBatch, *, keys: Keys) -> int:
+    def _journal_batch(self, kind: int, tenant: str, batch: pa.RecordBatch, *, keys: Keys) -> None:
         """Append, then buffer what was written: the rows in memory are views of the journaled bytes."""
         payload = batch.serialize()
         try:
-            position = self._journal.append(Record(kind, tenant, batch.num_rows, payload))
+            self._journal.append(Record(kind, tenant, batch.num_rows, payload))
         except JournalFailed as error:
             # The rows are remembered and not journaled; a new incarnation knows only what is on the disk.
             self._fail(error)
@@ -184,11 +195,10 @@ class Shard:
         dead = kind == DEAD_LETTERS
         self._buffer.add(tenant, kept, keys, dead=dead, now_s=self._clock.monotonic_s())
         self._held_bytes += kept.nbytes
-        return position
 
-    def _make_durable(self, journal: Journal, position: int, sequence: int) -> None:
+    def _make_durable(self, position: int, sequence: int) -> None:
         try:
-            journal.sync(position)
+            self._journal.sync(position)
         except JournalFailed as error:
             # Rows of this segment may be on disk or not; only an incarnation that reads the disk can tell.
             self._fail(error)
@@ -268,15 +278,11 @@ class Shard:
     def _cut(self) -> Buffer:
         buffer = self._buffer
         buffer.totals = {tenant: counts.copy() for tenant, counts in self._totals.items()}
-        self._remember(buffer.sequence, buffer.totals)
+        self._history.note(buffer.sequence, buffer.totals)
         self._journal.seal_segment()
         self._journal.open_segment(buffer.sequence + 1)
         self._buffer = Buffer(buffer.sequence + 1)
         return buffer
-
-    def _remember(self, sequence: int, totals: Totals) -> None:
-        history = self._history.setdefault(self._journal.identity, deque(maxlen=_HISTORY))
-        history.append((sequence, {tenant: counts.accepted for tenant, counts in totals.items()}))
 
     def _committed(self, buffer: Buffer) -> None:
         with self._changed:
@@ -313,7 +319,7 @@ class Shard:
                 "reason": self.reason,
                 "journal": self._journal.identity,
                 "totals": {tenant: counts.as_dict() for tenant, counts in self._totals.items()},
-                "history": {journal: list(entries) for journal, entries in self._history.items()},
+                "history": {self._journal.identity: self._history.entries()},
                 "buffered_events": self._buffer.rows,
                 "held_bytes": self._held_bytes,
                 "lag_s": self._lag_s(),
@@ -341,8 +347,3 @@ class Shard:
             self._trim()
             self._journal.close()
             self._key_file.close()
-
-
-def _root(settings: Settings) -> Path:
-    # A node may keep its journals elsewhere than the shared data folder: on its own disk.
-    return Path(os.environ.get("HUB_JOURNAL_DIR", str(settings.journals)))

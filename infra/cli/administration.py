@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
 
 from infra.cli.client import HubHttp
 from infra.cli.running import DataOption
-from infra.cli.tables import Form, show
+from infra.cli.tables import show
 
 keys = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True)
 tenants = typer.Typer(help="Tenants: create, list.", no_args_is_help=True)
@@ -107,11 +108,17 @@ def _about(tenant: str) -> dict[str, str]:
 
 
 def _show(answer: Any, as_json: bool) -> None:
-    """Rows of an answer that is a list, an object around one list, or one object."""
+    """Rows of an answer that is an object around one list; one object as a row for each field, so that none is cut."""
     if isinstance(answer, dict):
         lists = [value for value in answer.values() if isinstance(value, list) and all(map(_is_row, value))]
-        answer = lists[0] if len(lists) == 1 and len(answer) == 1 else [answer]
-    show(answer or [], form=Form.JSON if as_json else Form.TABLE)
+        answer = lists[0] if len(lists) == 1 and len(answer) == 1 else answer
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    elif isinstance(answer, dict):
+        show([{"what": name, "value": value} for name, value in answer.items() if value is not None])
+    else:
+        told = {name for row in answer for name, value in row.items() if value is not None}
+        show([{name: value for name, value in row.items() if name in told} for row in answer])
 
 
 def _is_row(value: object) -> bool:

@@ -41,7 +41,8 @@ def show(rows: Sequence[Mapping[str, Any]], *, form: Form = Form.TABLE, title: s
     table = Table(title=title or None, title_justify="left")
     for name in columns:
         numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left")
+        # Folded, not cut: an id or a key with dots at its end is none.
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_text(row.get(name)) for name in columns))
     Console().print(table)

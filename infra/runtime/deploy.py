@@ -16,6 +16,8 @@ from typing import Any
 import ray
 from ray import serve
 
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
 from actors import pool
 from cluster.settings import Settings
 from infra.runtime import edge
@@ -25,6 +27,8 @@ from serving.app import hub
 APPLICATION = "hub"
 # Set by the supervisor when the cluster was not started by this hub.
 JOINED = "HUBRUN_JOINED"
+_LOOK_EVERY_S = 0.05
+_BEGAN = time.monotonic()
 
 
 def connect(settings: Settings, address: str, *, joined: bool) -> None:
@@ -39,10 +43,33 @@ def connect(settings: Settings, address: str, *, joined: bool) -> None:
 
 def put_up(settings: Settings, hub: Any, *, joined: bool) -> None:
     """Actors and doors; returns when both are ready."""
+    doors = _Beside(lambda: _open_doors(settings, joined=joined))
     actors = _Beside(lambda: pool.start(settings))
-    serve.start(http_options=edge.http_options(settings, joined=joined), grpc_options=edge.grpc_options(settings))
+    doors.wait_for(_controller_runs)
     actors.join()
+    _tell("actors")
+    # The replicas start beside the edge; it finds them when both are there.
     serve.run(hub, name=APPLICATION, route_prefix="/", blocking=False)
+    _tell("application")
+    doors.join()
+
+
+def _open_doors(settings: Settings, *, joined: bool) -> None:
+    serve.start(http_options=edge.http_options(settings, joined=joined), grpc_options=edge.grpc_options(settings))
+    _tell("doors")
+
+
+def _controller_runs() -> bool:
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
+def _tell(part: str) -> None:
+    """One line of the timeline in deploy.log."""
+    print(f"{part} after {time.monotonic() - _BEGAN:.1f} s", flush=True)
 
 
 def take_down(settings: Settings) -> None:
@@ -66,6 +93,13 @@ class _Beside:
         except BaseException as failure:
             self._failure = failure
 
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait for something the call brings about on its way; raises what the call raised before that."""
+        while not condition():
+            if not self._thread.is_alive():
+                self.join()
+            time.sleep(_LOOK_EVERY_S)
+
     def join(self) -> None:
         self._thread.join()
         if self._failure is not None:
@@ -78,16 +112,17 @@ def main(arguments: list[str]) -> int:
         return 2
     settings = Settings.from_environment()
     joined = os.environ.get(JOINED) == "1"
+    _tell("imports")
     address = sys.stdin.readline().strip()
     if not address:
         return 1
-    started = time.monotonic()
     connect(settings, address, joined=joined)
+    _tell("connected")
     if arguments == ["up"]:
         put_up(settings, hub, joined=joined)
     else:
         take_down(settings)
-    print(f"{arguments[0]} in {time.monotonic() - started:.1f} s", flush=True)
+    _tell(arguments[0])
     return 0
 
 

@@ -1,19 +1,50 @@
 """`ray start` without what the hub does not use. Run as `python -m infra.runtime.head_process start --head …`.
 
 Ray Client would be one more port that runs code, and each dashboard module one more Python process: on two cores they
-are half of the time a restart takes. Only the job API stays, which `ray job submit` needs.
+are half of the time a restart takes. Only the job API stays, which `ray job submit` needs; it starts beside the raylet,
+not before it.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import threading
 from typing import Any
 
-from ray._private import ray_constants, services
-from ray.scripts import scripts
+# Sub-commands of `ray` that import a second's worth of modules; Ray goes on without them.
+for _unused in ("ray.serve.scripts", "ray.util.state.state_cli", "ray.dashboard.modules.job.cli"):
+    sys.modules[_unused] = None  # type: ignore[assignment]
 
-JOB_API_ONLY = ["--modules-to-load=JobHead", "--disable-frontend"]
+from ray._private import ray_constants, services  # noqa: E402 - after the lines above, which is their point
+from ray._private.node import Node  # noqa: E402
+from ray.scripts import scripts  # noqa: E402
+
+# Not --disable-frontend too: that takes the whole HTTP server away, and the job API with it.
+JOB_API_ONLY = "--modules-to-load=JobHead"
+
+
+class _Beside:
+    """Starts the job API in a thread that never ends: the kernel would end its process together with the thread."""
+
+    def __init__(self, node: Any, start: Any, options: dict[str, Any]) -> None:
+        self._done = threading.Event()
+        self._failure: BaseException | None = None
+        threading.Thread(target=self._run, args=(node, start, options), name="job-api", daemon=True).start()
+
+    def _run(self, node: Any, start: Any, options: dict[str, Any]) -> None:
+        try:
+            start(node, **options)
+        except BaseException as failure:
+            self._failure = failure
+        self._done.set()
+        threading.Event().wait()
+
+    def join(self) -> None:
+        """Wait until it serves; raises what it raised."""
+        self._done.wait()
+        if self._failure is not None:
+            raise self._failure
 
 
 def main() -> None:
@@ -21,17 +52,38 @@ def main() -> None:
 
     def start_ray_process(command: list[str], process_type: str, *rest: Any, **options: Any) -> Any:
         if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
-            command = [*command, *JOB_API_ONLY]
+            command = [*command, JOB_API_ONLY]
         if process_type == ray_constants.PROCESS_TYPE_RAYLET:
             # Workers made in advance lack the hub's hook, so none of its actors could use them.
-            command = [re.sub(r"^(--num_prestart_python_workers=)\d+$", r"\g<1>0", word) for word in command]
+            # And of those that are asked for, more may start at once than there are cores: they wait for each other.
+            for name, value in (("num_prestart_python_workers", 0), ("maximum_startup_concurrency", 8)):
+                command = [re.sub(rf"^(--{name}=)\d+$", rf"\g<1>{value}", word) for word in command]
         return launch(command, process_type, *rest, **options)
 
     services.start_ray_process = start_ray_process
+    _start_job_api_beside_the_raylet()
     # The answer "not installed" is the only way to have no Ray Client server.
     scripts.get_ray_client_dependency_error = lambda: ImportError("switched off")  # type: ignore[attr-defined]
     sys.argv[0] = "ray"
     scripts.main()
+
+
+def _start_job_api_beside_the_raylet() -> None:
+    start_api_server, start_ray_processes = Node.start_api_server, Node.start_ray_processes
+    beside: list[_Beside] = []
+
+    def begin(self: Any, **options: Any) -> None:
+        # The raylet is told the address before it is there; the port is given, so it is known.
+        self._webui_url = f"{self._ray_params.dashboard_host}:{self._ray_params.dashboard_port}"
+        beside.append(_Beside(self, start_api_server, options))
+
+    def start_both(self: Any) -> None:
+        start_ray_processes(self)
+        for one in beside:
+            one.join()
+
+    Node.start_api_server = begin  # type: ignore[method-assign]
+    Node.start_ray_processes = start_both  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

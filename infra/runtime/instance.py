@@ -97,6 +97,7 @@ class Instance:
         Raises:
             StartRefused, StartFailed: nothing keeps running that `stop` does not end.
         """
+        log.info("starting")
         self._end_leftovers()
         for port in (self.settings.port, self.settings.otlp_port):
             if not ports.is_free(port, self.settings.host):
@@ -107,9 +108,11 @@ class Instance:
         self._save("starting")
         if not ports.is_free(self.settings.mlflow_port):
             raise StartRefused(f"port {self.settings.mlflow_port} is taken", hint="Choose another with --mlflow-port.")
-        self._bring_up(stop)
+        # Beside the rest: a start waits more than it works, until the replicas import.
         self.mlflow = mlflow_server.launch(self.settings, self.layout)
+        self._bring_up(stop)
         mlflow_server.wait_started(self.mlflow, self.settings, self.layout)
+        log.info("mlflow_answers")
         self._check_sockets()
         if self._options.demo:
             self._demo = demo_process.launch(self.settings, self.layout, self.state.url)
@@ -201,9 +204,11 @@ class Instance:
                 self._head = ray_head.wait_started(self._head_process, layout, chosen)
                 self._vital = self._head.vital()
                 self.state.jobs_url = self._head.jobs_url
+                log.info("head_started")
             self._wait_deploy(deploy, DEPLOY_DEADLINE_S, stop)
         finally:
             self._end(deploy, grace_s=0)
+        log.info("deployed")
         if not processes.wait_until(lambda: self.is_healthy() or stop(), deadline_s=HEALTHY_DEADLINE_S):
             raise StartFailed("the HTTP door does not answer", hint=f"Logs are in {layout.logs} and {layout.sockets}.")
 

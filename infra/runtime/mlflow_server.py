@@ -10,6 +10,7 @@ import urllib.request
 
 from cluster.settings import Settings
 from infra.runtime import processes
+from infra.runtime.edge import ROOT
 from infra.runtime.layout import Layout, StartFailed
 from infra.runtime.ray_head import last_lines
 
@@ -21,13 +22,12 @@ def launch(settings: Settings, layout: Layout) -> subprocess.Popen[bytes]:
     """Start the server without waiting for it. Training jobs and people on this machine reach it; nobody else does."""
     artifacts = layout.mlflow / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port)]
-    command += ["--backend-store-uri", f"sqlite:///{layout.mlflow / 'mlflow.db'}", "--workers", "1"]
-    command += ["--artifacts-destination", str(artifacts)]
+    command = [sys.executable, "-m", "infra.runtime.mlflow_process", str(layout.mlflow), str(settings.mlflow_port)]
     # Pickled models run code when they are loaded; MLflow's own switch against it is on by default here.
     variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     # Its job runner would be more processes, for features the hub does not use.
     variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    variables["PYTHONPATH"] = str(ROOT)
     with open(layout.logs / "mlflow.log", "ab") as log:
         return subprocess.Popen(
             command,

@@ -33,7 +33,11 @@ def environment(settings: Settings, layout: Layout) -> dict[str, str]:
         # Idle workers without the hub's hook could not be used by it.
         "RAY_prestart_worker_first_driver": "0",
         "RAY_enable_metrics_collection": "1",
+        # A batch of a thousand events travels inside its call; through the object store it takes twice as long.
+        "RAY_max_direct_call_object_size": str(1024 * 1024),
         "PYTHONPATH": str(ROOT),
+        # A job's entrypoint says `python` and means this one.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         **settings.environment(),
         "HUB_DATA": str(layout.data),
     }
