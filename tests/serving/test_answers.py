@@ -32,7 +32,7 @@ def every_error() -> list[type[HubError]]:
 
 
 def test_every_error_at_a_door_has_a_status_of_its_own() -> None:
-    inside = {"settings_invalid", "sequence_gap", "commit_lost"}
+    inside = {"settings_invalid", "sequence_gap", "commit_lost", "fenced"}
     assert {kind.code for kind in every_error() if kind.__module__ == "cluster.errors"} - inside <= set(STATUS)
 
 
@@ -106,7 +106,7 @@ def test_ready_names_what_is_away(hub: Hub) -> None:
     hub.app.state.readings._shards._kept = None
     told = hub.call("GET", "/api/v1/ready")
     assert (told.status_code, told.json()["status"], told.headers["retry-after"]) == (503, "not_ready", "2")
-    assert "shard 0: draining" in told.json()["reasons"]
+    assert "shard 0: draining, the hub is stopping" in told.json()["reasons"]
 
 
 def test_metrics_are_those_of_the_catalogue(shared_hub: Hub) -> None:
