@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(error.message)
     try:
         ray.init(ignore_reinit_error=True, log_to_driver=False)
+        # Its progress, a dozen lines each few seconds, would bury the report.
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         report = examine(Settings.from_environment().lake, options.get("tenant"), days)
     except HubError as error:
         print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)

@@ -29,7 +29,10 @@ def job(
     client = _connect(data)
     words = ["python", "-m", f"pipelines.{name}"]
     words += [word for pair in settings or [] for word in ("--set", pair)]
-    submission = client.submit_job(entrypoint=shlex.join(words), runtime_env={"working_dir": str(ROOT)})
+    try:
+        submission = client.submit_job(entrypoint=shlex.join(words), runtime_env={"working_dir": str(ROOT)})
+    except RuntimeError as error:
+        raise CommandFailed(f"the job API refused {name}: {error}") from error
     print(f"job {submission}", flush=True)
     asyncio.run(_follow(client, submission))
     outcome = client.get_job_info(submission)

@@ -15,14 +15,12 @@ from typing import Any
 
 import ray
 from ray import serve
-
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 from actors import pool
 from cluster.settings import Settings
 from infra.runtime import edge
 from infra.runtime.loopback import HOOK
-from serving.app import hub
 
 APPLICATION = "hub"
 # Set by the supervisor when the cluster was not started by this hub.
@@ -111,6 +109,9 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m infra.runtime.deploy up|down < ADDRESS", file=sys.stderr)
         return 2
     settings = Settings.from_environment()
+    if arguments == ["up"]:
+        # Only here: to take the hub down, nothing of it need be imported.
+        from serving.app import hub  # noqa: PLC0415
     joined = os.environ.get(JOINED) == "1"
     _tell("imports")
     address = sys.stdin.readline().strip()

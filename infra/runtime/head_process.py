@@ -78,6 +78,9 @@ def _start_job_api_beside_the_raylet() -> None:
         beside.append(_Beside(self, start_api_server, options))
 
     def start_both(self: Any) -> None:
+        # What the dashboard's module of nodes would write; the job API looks for its node there.
+        head = (ray_constants.KV_HEAD_NODE_ID_KEY, self.node_id.encode(), True, ray_constants.KV_NAMESPACE_JOB)
+        self.get_gcs_client().internal_kv_put(*head)
         start_ray_processes(self)
         for one in beside:
             one.join()

@@ -31,7 +31,7 @@ DEPLOY_DEADLINE_S = 180.0
 HEALTHY_DEADLINE_S = 60.0
 DRAIN_DEADLINE_S = 60.0
 # After the drain there is nothing left in memory, so Ray's own goodbye may be short.
-RAY_GRACE_S = 3.0
+RAY_GRACE_S = 1.0
 
 Stop = Callable[[], bool]
 
@@ -139,6 +139,9 @@ class Instance:
         """Drain, then end every process of this hub; with `drain` off only the latter."""
         self._save("stopping")
         self._end(self._demo, grace_s=2.0)
+        if self.mlflow is not None:
+            # Asked now, so that its goodbye and the drain take the same seconds.
+            processes.send(processes.members([self.mlflow.pid]), signal.SIGTERM)
         if drain and (self._head is not None or self._options.address) and not self.head_is_gone():
             try:
                 self._run_deploy("down", DRAIN_DEADLINE_S, lambda: False)

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
     store, artifacts = f"sqlite:///{folder / 'mlflow.db'}", "mlflow-artifacts:/"
     initialize_backend_stores(store, store, artifacts)
-    server._exec_cmd = here
+    vars(server)["_exec_cmd"] = here
     server._run_server(
         file_store_path=store,
         registry_store_uri=store,
