@@ -22,7 +22,7 @@ HEALTH_EVERY_S = 5.0
 # Serve heals its own parts; only a hub that stays silent this long is started again from the head.
 SILENT_LIMIT_S = 120.0
 # Failed recoveries in a row after which the supervisor gives up and says so.
-ATTEMPTS = 3
+ATTEMPTS = 10
 
 
 @dataclass(slots=True)

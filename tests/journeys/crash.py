@@ -81,13 +81,21 @@ def kill_in_turn(hub: LocalHub, parts: Sequence[str], times: int) -> Counter[str
     for part in parts:
         for _ in range(times):
             processes.wait_until(lambda part=part: bool(hub.pids(part)), deadline_s=120.0, every_s=0.1)  # type: ignore[misc]
+            before = hub.state.recoveries
             victims = hub.kill(part)
             assert victims, f"no process of {part} was found to kill"
             killed[part] += 1
             print(f"  killed {part} ({victims})", file=sys.stderr, flush=True)
+            if part == "head":
+                # Doors may outlive the head for a moment and still acknowledge; the next kill waits for the new head.
+                assert processes.wait_until(lambda: _recovered(hub, before), deadline_s=240.0, every_s=0.2)  # noqa: B023
             probe.post_events([_event(f"probe-{uuid4().hex}", 0)])
     probe.close()
     return killed
+
+
+def _recovered(hub: LocalHub, before: int) -> bool:
+    return hub.state.recoveries > before and hub.state.phase == "ready"
 
 
 def run(data: Path, parts: Sequence[str], times: int) -> dict[str, Any]:
