@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from actors.committer import Committer, Positions
 from actors.intake import Registration, Seal
 from actors.lanes import Batch
 from actors.shard import Shard
+from actors.warm import warm_shard
 from cluster.clock import SystemClock
 from cluster.errors import Fenced, HubError, SequenceGap
 from cluster.settings import Settings
@@ -82,6 +84,7 @@ class ShardHost:
         # A batch that waits for an fsync gets the interpreter back from the sealing thread at once, not 5 ms later.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         configure_log(settings.log_level)
+        warm_shard()
         self._shard = Shard(
             settings,
             number,
@@ -91,6 +94,9 @@ class ShardHost:
             # A new incarnation reads the disk and knows what is there; this one does not any more.
             on_fatal=lambda error: os._exit(1),
         )
+        # What is here by now stays; the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
 
     def admit_many(self, batches: Sequence[Batch]) -> list[tuple[int, int] | HubError]:
         return self._shard.admit_many(batches)

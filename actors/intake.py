@@ -49,12 +49,12 @@ class Buffer:
     opened_at_s: float | None = None
     totals: Totals = field(default_factory=dict)
 
-    def add(self, tenant: str, batch: pa.RecordBatch, keys: Keys, *, dead: bool, now_s: float) -> None:
-        """Take a journaled batch and the keys to remember it by."""
+    def add(self, tenant: str, batch: pa.RecordBatch, keys: Keys, *, dead: bool, size_bytes: int, now_s: float) -> None:
+        """Take a journaled batch of that size in the journal, and the keys to remember it by."""
         self.keys.append(keys)
         rows = self.dead_letters if dead else self.events
         rows.setdefault(tenant, []).append(batch)
-        self.size_bytes += batch.nbytes
+        self.size_bytes += size_bytes
         self.rows += batch.num_rows
         if self.opened_at_s is None:
             self.opened_at_s = now_s

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from actors.calls import call_keys, count
-from actors.seen import Seen, first_of_each
+from actors.calls import count, recall
+from actors.seen import Seen
 from cluster.contract.columns import EVENT_SCHEMA
 from cluster.hashing import hash128, seed_of
 from cluster.tenancy import TenantId
@@ -51,10 +51,10 @@ class Memory:
 
     def recall_events(self, batch: pa.RecordBatch, tenant: TenantId) -> Keys:
         """Remember rows that were taken before: their `counted` says what they told."""
-        calls, owners = call_keys(batch, tenant)
-        keys = Keys(event_keys(batch, tenant), calls, np.asarray(batch.column("counted"))[owners].astype(np.uint8))
-        self.learn(keys)
-        return keys
+        ids = event_keys(batch, tenant)
+        self.ids.exchange(ids)
+        told = recall(batch, tenant, self.calls)
+        return Keys(ids, told.keys, told.bits)
 
     def recall_dead_letters(self, batch: pa.RecordBatch, tenant: TenantId) -> Keys:
         """Remember dead letters that were taken before."""
@@ -65,19 +65,12 @@ class Memory:
 
     def learn(self, keys: Keys) -> None:
         """Remember keys; one that stands there twice has the bits of both."""
-        self.ids.exchange(keys.ids[first_of_each(keys.ids)])
-        calls, bits = keys.calls, keys.bits
-        while len(calls):
-            first = first_of_each(calls)
-            self.calls.exchange(calls[first], bits[first])
-            calls, bits = calls[~first], bits[~first]
+        self.ids.exchange(keys.ids)
+        self.calls.exchange(keys.calls, keys.bits)
 
     def _fresh(
         self, batch: pa.RecordBatch, keys: npt.NDArray[np.uint64]
     ) -> tuple[pa.RecordBatch, npt.NDArray[np.uint64]]:
-        first = first_of_each(keys)
-        if not first.all():
-            batch, keys = batch.filter(pa.array(first)), keys[first]
         found, _ = self.ids.exchange(keys)
         if found.any():
             batch, keys = batch.filter(pa.array(~found)), keys[~found]

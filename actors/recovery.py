@@ -146,5 +146,5 @@ def _buffer(segment: Segment, memory: Memory) -> Buffer:
         batch, dead = batch_of(record), record.kind == DEAD_LETTERS
         recall_rows = memory.recall_dead_letters if dead else memory.recall_events
         keys = recall_rows(batch, TenantId(record.tenant))
-        buffer.add(record.tenant, batch, keys, dead=dead, now_s=0.0)
+        buffer.add(record.tenant, batch, keys, dead=dead, size_bytes=record.payload.size, now_s=0.0)
     return buffer

@@ -1,104 +1,122 @@
 """Bounded memory of keys: which event ids a shard has taken, and which parts of a call were already told.
 
-Open addressing in NumPy arrays, probed for a whole batch at a time. Two generations: when the young one is full it
-becomes the old one, so at least `limit` of the latest keys are remembered and at most twice as many.
+Open addressing in two arrays, probed by compiled loops. Two generations: when the young one is full it becomes the old
+one, so at least `limit` of the latest keys are remembered and at most twice as many.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from cluster.compiled import compiled
+from cluster.hashing import frozen
+
 Keys = npt.NDArray[np.uint64]
 Bits = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 
 _SMALLEST: Final = 1 << 12
-_NEW: Final = np.uint8(0x80)  # top bit of `_bits`: the slot is used
+_NO_BOUND: Final = 1 << 62
+_NEW: Final = np.uint8(0x80)  # top bit of a slot's bits: it is used
+_TOLD: Final = np.uint8(0x7F)
+_ONE: Final = np.uint64(1)
+
+
+class _Slots(NamedTuple):
+    """Open addressing: a key lies at the slot that its first word says, or behind it with no free slot between.
+
+    Attributes:
+        keys: (slots, 2); slots are a power of two and half of them at least are free, so every probe ends.
+        bits: (slots,), 0 where free; apart from the keys, so that it stays near the processor.
+    """
+
+    keys: Keys
+    bits: Bits
+
+
+class _Batch(NamedTuple):
+    """Keys to add, and what is answered.
+
+    Attributes:
+        keys, bits: (n, 2) and (n,), frozen.
+        found, before: (n,), written.
+    """
+
+    keys: Keys
+    bits: Bits
+    found: Flags
+    before: Bits
+
+
+class _Tellers(NamedTuple):
+    """Keys by the row that they belong to, and what each row tells.
+
+    Attributes:
+        keys, owners, before: (m, 2), (m,), (m,), frozen: row numbers, ascending, and bits that the key had elsewhere.
+        told: (n,), in: what the row tells; out: what nobody told before it.
+    """
+
+    keys: Keys
+    owners: Rows
+    before: Bits
+    told: Bits
 
 
 class SeenTable:
-    """A map from 128-bit keys to seven bits, grown by doubling."""
+    """A map from 128-bit keys to seven bits, grown fourfold."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._slots = _SMALLEST
-        self._clear()
-
-    def _clear(self) -> None:
-        self._high = np.zeros(self._slots, np.uint64)
-        self._low = np.zeros(self._slots, np.uint64)
-        self._bits = np.zeros(self._slots, np.uint8)
+        self._slots = _free(_SMALLEST)
 
     def find(self, keys: Keys) -> tuple[Flags, Bits]:
         """Whether each key (n, 2) is here, and its bits (0 where it is not)."""
-        found = np.zeros(len(keys), np.bool_)
-        bits = np.zeros(len(keys), np.uint8)
-        high, low = keys[:, 0], keys[:, 1]
-        pending = np.arange(len(keys))
-        slot = self._home(high)
-        while pending.size:
-            here = slot[pending]
-            held = self._bits[here]
-            used = held != 0
-            same = used & (self._high[here] == high[pending]) & (self._low[here] == low[pending])
-            hits = pending[same]
-            found[hits] = True
-            bits[hits] = held[same] & ~_NEW
-            pending = pending[used & ~same]
-            slot[pending] = (slot[pending] + 1) & (self._slots - 1)
+        found, bits = np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.uint8)
+        self.look(keys, found, bits)
         return found, bits
+
+    def look(self, keys: Keys, found: Flags, bits: Bits) -> None:
+        """As `find`, joined into what stands in `found` and `bits`, (n,) each."""
+        if self.size:
+            _look(self._slots, frozen(keys), found, bits)
 
     def exchange(self, keys: Keys, bits: Bits) -> tuple[Flags, Bits]:
         """Add keys or join bits into those here; what was known before is returned as `find` would.
 
         Args:
-            keys: (n, 2), distinct among themselves.
+            keys: (n, 2), taken in order: one that comes again is known.
             bits: (n,) below 128.
         """
-        self._reserve(self.size + len(keys))
-        found = np.zeros(len(keys), np.bool_)
-        before = np.zeros(len(keys), np.uint8)
-        high, low = keys[:, 0], keys[:, 1]
-        pending = np.arange(len(keys))
-        slot = self._home(high)
-        while pending.size:
-            here = slot[pending]
-            held = self._bits[here]
-            free = held == 0
-            # Several keys may want one free slot: the last to write wins it, the others probe on.
-            claim, claimed = pending[free], here[free]
-            self._high[claimed] = high[claim]
-            self._low[claimed] = low[claim]
-            self._bits[claimed] = _NEW
-            same = (self._high[here] == high[pending]) & (self._low[here] == low[pending])
-            known = same & ~free
-            hits = pending[known]
-            found[hits] = True
-            before[hits] = held[known] & ~_NEW
-            self._bits[here[same]] |= bits[pending[same]]
-            self.size += int(same.sum()) - int(known.sum())
-            pending = pending[~same]
-            slot[pending] = (slot[pending] + 1) & (self._slots - 1)
-        return found, before
+        batch = _Batch(frozen(keys), frozen(bits), np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.uint8))
+        self.add(batch, _NO_BOUND)
+        return batch.found, batch.before
 
-    def _home(self, high: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        return (high & np.uint64(self._slots - 1)).astype(np.int64)
+    def add(self, batch: _Batch, limit: int) -> int:
+        """Exchange keys while fewer than `limit` are here, one at least; how many were taken."""
+        self._reserve(len(batch.keys), limit)
+        taken, self.size = _exchange(self._slots, batch, self.size, limit)
+        return int(taken)
 
-    def _reserve(self, size: int) -> None:
-        if size * 2 <= self._slots:
+    def tell(self, tellers: _Tellers, limit: int) -> int:
+        """Rows tell of their keys, while no more than `limit` are here, one row at least; how many keys were taken."""
+        self._reserve(len(tellers.keys), limit)
+        taken, self.size = _tell(self._slots, tellers, self.size, limit)
+        return int(taken)
+
+    def _reserve(self, more: int, limit: int) -> None:
+        size = min(self.size + more, max(limit, more))
+        slots = len(self._slots.bits)
+        if size * 2 <= slots:
             return
-        used = self._bits != 0
-        keys = np.column_stack([self._high[used], self._low[used]])
-        bits = self._bits[used] & ~_NEW
-        while size * 2 > self._slots:
-            self._slots *= 4
-        self._clear()
-        self.size = 0
-        for start in range(0, len(keys), 65_536):
-            self.exchange(keys[start : start + 65_536], bits[start : start + 65_536])
+        while size * 2 > slots:
+            slots *= 4
+        grown = _free(slots)
+        _move(self._slots, grown)
+        self._slots = grown
 
 
 class Seen:
@@ -116,25 +134,54 @@ class Seen:
     def find(self, keys: Keys) -> tuple[Flags, Bits]:
         """Whether each key (n, 2) was seen in the window, and the bits told for it."""
         found, bits = self._young.find(keys)
-        if self._old.size:
-            older, old_bits = self._old.find(keys)
-            found |= older
-            bits |= old_bits
+        self._old.look(keys, found, bits)
         return found, bits
 
     def exchange(self, keys: Keys, bits: Bits | None = None) -> tuple[Flags, Bits]:
-        """Remember keys, distinct among themselves; what was known before is returned as `find` would."""
-        if bits is None:
-            bits = np.zeros(len(keys), np.uint8)
-        if self._young.size and self._young.size + len(keys) > self._limit:
-            self._old, self._young = self._young, SeenTable()
-            self.turns += 1
-        found, before = self._young.exchange(keys, bits)
-        if self._old.size:
-            older, old_bits = self._old.find(keys)
-            found |= older
-            before |= old_bits
-        return found, before
+        """Remember keys, in order; what was known before each is returned as `find` would."""
+        size = len(keys)
+        batch = _Batch(
+            frozen(keys),
+            frozen(np.zeros(size, np.uint8) if bits is None else bits),
+            np.zeros(size, np.bool_),
+            np.zeros(size, np.uint8),
+        )
+        found, before = batch.found, batch.before
+        while True:
+            taken = self._young.add(batch, self._limit)
+            self._old.look(batch.keys[:taken], batch.found[:taken], batch.before[:taken])
+            if taken == len(batch.keys):
+                return found, before
+            batch = _Batch(batch.keys[taken:], batch.bits[taken:], batch.found[taken:], batch.before[taken:])
+            self._turn()
+
+    def tell(self, keys: Keys, owners: Rows, told: Bits) -> Bits:
+        """What each row tells that nobody told before, rows taken in order.
+
+        A row's keys name one thing: each of them then has the bits that any of them had, and what the row told.
+
+        Args:
+            keys, owners: (m, 2) and (m,), the keys of a row next to each other, with its number, ascending.
+            told: (n,) below 128.
+
+        Raises:
+            ValueError: an owner is none of the n rows.
+        """
+        if len(owners) and (owners.min() < 0 or owners.max() >= len(told)):
+            raise ValueError(f"keys belong to rows {owners.min()} to {owners.max()} of {len(told)}")
+        first = told.copy()
+        keys, owners = frozen(keys), frozen(owners)
+        while len(keys):
+            _, before = self._old.find(keys)
+            taken = self._young.tell(_Tellers(keys, owners, frozen(before), first), self._limit)
+            keys, owners = keys[taken:], owners[taken:]
+            if len(keys):
+                self._turn()
+        return first
+
+    def _turn(self) -> None:
+        self._old, self._young = self._young, SeenTable()
+        self.turns += 1
 
 
 def first_of_each(keys: Keys) -> Flags:
@@ -143,15 +190,83 @@ def first_of_each(keys: Keys) -> Flags:
     Args:
         keys: (n, 2) uint64.
     """
-    order = np.argsort(keys[:, 0], kind="stable")
-    ranked = keys[order, 0]
-    equal = ranked[1:] == ranked[:-1]
-    first = np.ones(len(keys), np.bool_)
-    if not equal.any():
-        return first
-    order = np.lexsort((keys[:, 1], keys[:, 0]))
-    sorted_keys = keys[order]
-    again = (sorted_keys[1:] == sorted_keys[:-1]).all(axis=1)
-    # lexsort is stable, so the first of each run is the earliest row.
-    first[order[1:][again]] = False
-    return first
+    found, _ = SeenTable().exchange(keys, np.zeros(len(keys), np.uint8))
+    return ~found
+
+
+def _free(slots: int) -> _Slots:
+    return _Slots(np.zeros((slots, 2), np.uint64), np.zeros(slots, np.uint8))
+
+
+@compiled
+def _place(keys: Keys, bits: Bits, high: np.uint64, low: np.uint64) -> np.uint64:
+    """The slot of a key, or the free one where it belongs."""
+    last = np.uint64(bits.size) - _ONE
+    slot = high & last
+    while bits[slot] and (keys[slot, 0] != high or keys[slot, 1] != low):
+        slot = (slot + _ONE) & last
+    return slot
+
+
+@compiled
+def _look(slots: _Slots, wanted: Keys, found: Flags, before: Bits) -> None:
+    keys, bits = slots
+    for row in range(len(wanted)):
+        held = bits[_place(keys, bits, wanted[row, 0], wanted[row, 1])]
+        if held:
+            found[row] = True
+            before[row] |= held & _TOLD
+
+
+@compiled
+def _exchange(slots: _Slots, batch: _Batch, size: int, limit: int) -> tuple[int, int]:
+    """Keys taken, and the table's size then."""
+    keys, bits = slots
+    wanted, told, found, before = batch
+    for row in range(len(wanted)):
+        if size >= limit and size:
+            return row, size
+        high, low = wanted[row, 0], wanted[row, 1]
+        slot = _place(keys, bits, high, low)
+        if bits[slot]:
+            found[row] = True
+            before[row] |= bits[slot] & _TOLD
+        else:
+            keys[slot, 0], keys[slot, 1] = high, low
+            size += 1
+        bits[slot] |= told[row] | _NEW
+    return len(wanted), size
+
+
+@compiled
+def _tell(slots: _Slots, tellers: _Tellers, size: int, limit: int) -> tuple[int, int]:
+    """Keys taken, and the table's size then."""
+    keys, bits = slots
+    wanted, owners, before, told = tellers
+    start, count = 0, len(wanted)
+    while start < count:
+        owner, end, known = owners[start], start, np.uint8(0)
+        while end < count and owners[end] == owner:
+            known |= before[end] | bits[_place(keys, bits, wanted[end, 0], wanted[end, 1])]
+            end += 1
+        if size + end - start > limit and size:
+            return start, size
+        for one in range(start, end):
+            slot = _place(keys, bits, wanted[one, 0], wanted[one, 1])
+            if not bits[slot]:
+                keys[slot, 0], keys[slot, 1] = wanted[one, 0], wanted[one, 1]
+                size += 1
+            bits[slot] |= known | told[owner] | _NEW
+        told[owner] &= ~known
+        start = end
+    return count, size
+
+
+@compiled
+def _move(slots: _Slots, grown: _Slots) -> None:
+    keys, bits = slots
+    for slot in range(bits.size):
+        if bits[slot]:
+            place = _place(grown.keys, grown.bits, keys[slot, 0], keys[slot, 1])
+            grown.keys[place, 0], grown.keys[place, 1] = keys[slot, 0], keys[slot, 1]
+            grown.bits[place] = bits[slot]

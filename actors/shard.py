@@ -193,8 +193,8 @@ class Shard:
             raise
         kept = pa.ipc.read_record_batch(payload, batch.schema)
         dead = kind == DEAD_LETTERS
-        self._buffer.add(tenant, kept, keys, dead=dead, now_s=self._clock.monotonic_s())
-        self._held_bytes += kept.nbytes
+        self._buffer.add(tenant, kept, keys, dead=dead, size_bytes=payload.size, now_s=self._clock.monotonic_s())
+        self._held_bytes += payload.size
 
     def _make_durable(self, position: int, sequence: int) -> None:
         try:

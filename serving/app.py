@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from actors.pool import ShardPool
 from cluster.clock import SystemClock
+from cluster.contract.warm import warm
 from cluster.metadata.schema import open_metadata
 from cluster.settings import Settings
 from cluster.telemetry import configure_log
@@ -47,6 +49,8 @@ class Ingress:
         configure_log(self._settings.log_level)
         # Decoding threads hand the interpreter back to the event loop at once, not after 5 ms at each hop.
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        # Before the first request rather than with it.
+        warm()
         self._query = RemoteQuery(query)
         self._application: FastAPI | None = None
 
@@ -56,6 +60,9 @@ class Ingress:
         pool = ShardPool.connect(self._settings)
         application = build(self._settings, pool, self._query, open_metadata(self._settings, clock), clock=clock)
         self._application = application
+        # What is here by now stays; the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
 
         async def application_only(scope: Scope, receive: Receive, send: Send) -> None:
             # Serve would add handlers of its own to a FastAPI object, whose answers are not problem+json.

@@ -1,7 +1,8 @@
 """How fast the dashboard's own seven requests are answered: p50, p95, p99, for one client and for twenty.
 
-`python -m tests.bench.query --fill DIR --events N` writes N events and their roll-ups under DIR, as the committer does.
-Then, without HUB_URL, the engine answers in this process over DIR; with it, a running hub does over HTTP.
+`--ingest` first sends the events of seven days to the running hub, as Arrow over HTTP. `--fill DIR` writes them and
+their roll-ups under DIR without a hub, as the committer does. Then, with HUB_URL, the hub answers over HTTP; without,
+the engine answers in this process over `--data DIR`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +33,7 @@ from cluster.contract.columns import EVENT_SCHEMA, INSTANT, MONEY
 from cluster.lake.commit import TableWriter
 from cluster.lake.stage import stage
 from cluster.lake.tables import TABLES
+from cluster.sdk.client import HubClient
 from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT, TenantScope
 from models.aggregate.rollup import MINUTE_US, roll
@@ -40,6 +43,10 @@ from serving.query_engine import QueryEngine
 DAYS: Final = 7
 DAY_US: Final = 86_400_000_000
 SEAL_ROWS: Final = 100_000
+BODY_ROWS: Final = 20_000
+_SENDERS: Final = 3
+# What the hub sets itself.
+_OF_THE_HUB: Final = ["received_at", "counted", "usage_conflict"]
 MODELS: Final = tuple(f"model-{index}" for index in range(12))
 _EVERY_BIT: Final = 127
 Pairs = list[tuple[str, str]]
@@ -78,6 +85,26 @@ def fill(folder: Path, events: int) -> None:
         for name, writer in writers.items():
             files = stage(lake, TABLES[name], tables[name], tenant_id=DEFAULT_TENANT, token=f"bench-{sequence:06d}")
             writer.append(files, {"bench": sequence})
+
+
+def ingest(url: str, key: str, events: int) -> dict[str, Any]:
+    """Send the same model calls through the hub's door, and wait until the ledger has all of them committed."""
+    end_us, step_us = SystemClock().now_us(), DAYS * DAY_US // events
+    source = np.random.default_rng(7)
+    start_s = time.perf_counter()
+    with HubClient(url, key) as client, ThreadPoolExecutor(_SENDERS) as senders:
+        for start in range(0, events, SEAL_ROWS):
+            count = min(SEAL_ROWS, events - start)
+            first_us = end_us - DAYS * DAY_US + start * step_us
+            rows = _calls(source, first_us + np.arange(count) * step_us, start).drop_columns(_OF_THE_HUB)
+            bodies = [rows.slice(at, BODY_ROWS) for at in range(0, count, BODY_ROWS)]
+            accepted = sum(receipt.accepted for receipt in senders.map(client.post_arrow, bodies))
+            if accepted != count:
+                raise RuntimeError(f"{accepted} of {count} events were accepted; use a hub without earlier runs")
+        acknowledged_s = time.perf_counter() - start_s
+        while client.get("/api/v1/ledger")["total"]["committed"] < events:
+            time.sleep(0.2)
+    return {"ingested": events, "acknowledged_s": round(acknowledged_s, 1), "rows_in_one_body": BODY_ROWS}
 
 
 def _calls(source: np.random.Generator, occurred_us: np.ndarray[Any, Any], start: int) -> pa.Table:
@@ -152,6 +179,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="llmhub bench query", description=__doc__)
     parser.add_argument("--data", type=Path, help="hub data folder with events in it; without one, a filled new one")
     parser.add_argument("--fill", type=Path, help="only write events under this folder")
+    parser.add_argument("--ingest", action="store_true", help="send the events to the hub first; it should be empty")
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=30, help="times each client asks all seven")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 20])
@@ -161,6 +189,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
         fill(options.fill, options.events)
         return {"filled": options.events}
     url, key = os.environ.get("HUB_URL", ""), os.environ.get("HUB_API_KEY", "")
+    sent = ingest(url, key, options.events) if options.ingest else {}
     if url and not options.data:
         figures = asyncio.run(_over_http(url, key, options))
     elif options.data:
@@ -169,7 +198,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             fill(Path(folder), options.events)
             figures = asyncio.run(_in_process(Path(folder), options))
-    figures |= {
+    figures |= sent | {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": {name: version(name) for name in ("duckdb", "deltalake", "pyarrow", "ray")},
     }

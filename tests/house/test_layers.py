@@ -22,6 +22,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "typer": ("infra",),
     "duckdb": ("cluster/lake", "serving", "models/query", "infra/cli/ingest_rows.py"),
     "mlflow": ("cluster/artifacts.py", "infra"),
+    "numba": ("cluster/compiled.py",),
 }
 # The driver that creates the actors and deploys the application stands above all rooms.
 DRIVERS = ("infra/runtime/deploy.py", "infra/runtime/drain.py")

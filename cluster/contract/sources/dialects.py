@@ -7,7 +7,7 @@ order of trust: where a span carries several names of one column, the earlier on
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -126,10 +126,10 @@ def canonical(attributes: Mapping[str, Any]) -> dict[str, Any]:
     means them; attributes marked `usage_semantics=exclusive` (Anthropic raw, Langfuse) are summed up to that.
     """
     values: dict[str, Any] = {}
-    for column, name, usual in _plan(tuple(filter(_BY_NAME.__contains__, attributes))):
+    for column, name, usual in chosen(attributes):
         value = attributes[name]
         if type(value) is not usual:
-            value = _value(column, name, value)
+            value = converted(column, name, value)
             if value is None:
                 continue
         values[column] = value
@@ -138,9 +138,14 @@ def canonical(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def chosen(names: Iterable[str]) -> tuple[tuple[str, str, type | None], ...]:
+    """(column, attribute, type of a value that is taken as it is) of spans with these attributes."""
+    return _choice(tuple(filter(_BY_NAME.__contains__, names)))
+
+
 @lru_cache(maxsize=1024)
-def _plan(names: tuple[str, ...]) -> tuple[tuple[str, str, type | None], ...]:
-    """(column, attribute, type of a value that is taken as it is) of spans with these known attributes.
+def _choice(names: tuple[str, ...]) -> tuple[tuple[str, str, type | None], ...]:
+    """`chosen` of known attributes.
 
     An instrument sends the same names again and again, so the choice among them is made once.
     """
@@ -167,7 +172,8 @@ def make_inclusive(values: dict[str, Any]) -> None:
             values[total] += sum(values.get(name) or 0 for name in names)
 
 
-def _value(column: str, name: str, value: Any) -> Any:
+def converted(column: str, name: str, value: Any) -> Any:
+    """A value of an unusual type as its column holds it, None where it is none."""
     if column in _TEXT:
         if column == "operation" and name in OPERATION_VALUES and isinstance(value, str):
             return OPERATION_VALUES[name].get(value.lower(), value)

@@ -1,13 +1,14 @@
 """NDJSON and JSON -> raw rows. A bad row is refused with its line, reason and bytes; the others go on.
 
-Each row is first decoded into a typed struct, which is fast and exact. A row that does not fit takes the open path:
-fields under other names, numbers as text, unknown fields, the older 1.x form. Unknown scalar fields are kept in
-`attributes`, unknown objects and arrays in `payload`, under their own names.
+Plain rows are read by compiled code, a body at a time. An odd row is decoded into a typed struct; one that does not
+fit takes the open path: fields under other names, numbers as text, unknown fields, the older 1.x form. Unknown scalar
+fields are kept in `attributes`, unknown objects and arrays in `payload`, under their own names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cluster.contract.coerce import DOCUMENT_FIELDS, NUMBER_FIELDS, ROW_FIELDS, coerce
 from cluster.contract.columns import TOKEN_FIELDS
@@ -22,6 +24,7 @@ from cluster.contract.documents import OBJECT, buffers, merged, text_column
 from cluster.contract.event import TOKENS_MAX
 from cluster.contract.rows import DecodeContext, RawRows, Refusal, RowRefused
 from cluster.contract.sources.arrays import numbers, sliced, texts, whole_numbers
+from cluster.contract.sources.ndjson_plain import BROKEN, Names, line_ends, names_of, read_plain
 from cluster.contract.sources.schema_v1 import from_v1, is_v1
 from cluster.contract.vocabulary import canonical_field
 from cluster.errors import BodyTooLarge, BodyUnreadable
@@ -31,7 +34,6 @@ _RAW_FIELDS: Final = ("cost_usd", *DOCUMENT_FIELDS)
 _EMPTY: Final = msgspec.Raw(b"")
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
-_BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _BOM: Final = b"\xef\xbb\xbf"
 # No event fits in fewer bytes; a line below it may be a blank one.
 _SHORT_LINE: Final = 32
@@ -39,13 +41,8 @@ _SHORT_LINE: Final = 32
 # A body of fewer rows is not worth a struct of its own.
 _ALIKE_FROM: Final = 100
 _SAMPLES: Final = 8
-# No field of the contract has a longer name; what a sender calls its own fields is not remembered.
-_NAME_MAX: Final = 64
-_NAMES_MAX: Final = 128
 
 Row = Any  # a struct made by _row_type
-# (canonical, sent) names of the fields of a row, in the order of ROW_FIELDS.
-Shape = tuple[tuple[str, str], ...]
 
 
 def read_ndjson(body: bytes, context: DecodeContext) -> RawRows:
@@ -57,8 +54,7 @@ def read_ndjson(body: bytes, context: DecodeContext) -> RawRows:
     body = body.removeprefix(_BOM)
     if body.lstrip()[:1] == b"[":
         return read_json(body, context)
-    rows = _read_whole(body, context)
-    if rows is not None:
+    if body.lstrip()[:1] == b"{" and (rows := _read_lines(body, context)) is not None:
         return rows
     lines, numbers = _lines(body)
     rows = _read(lines, context)
@@ -78,7 +74,7 @@ def read_json(body: bytes, context: DecodeContext) -> RawRows:
         if body.startswith(b"["):
             return _read(list(map(bytes, _ARRAY.decode(body))), context)
         fields = OBJECT.decode(body)
-    except _BROKEN as error:
+    except BROKEN as error:
         if body.startswith(b"{") and b"\n" in body:
             return read_ndjson(body, context)
         raise BodyUnreadable(
@@ -89,52 +85,52 @@ def read_json(body: bytes, context: DecodeContext) -> RawRows:
     return _read([body], context)
 
 
-def _read_whole(body: bytes, context: DecodeContext) -> RawRows | None:
-    """Rows of a body in which every line is a row of known fields, or None; the lines are never taken apart."""
-    text = body.rstrip()
-    ends = _line_ends(text)
-    if ends is None or len(ends) > context.rows_max or int(np.diff(ends, prepend=-1).max()) > context.row_bytes_max:
-        return None
+def _read_lines(body: bytes, context: DecodeContext) -> RawRows | None:
+    """Rows of a body of which most are plain, or None; only the odd ones are looked at one by one."""
+    text = body if body.endswith(b"}\n") else body.rstrip() + b"\n"
+    ends = line_ends(text)
+    sizes = np.diff(ends, prepend=-1) - 1
     size = len(ends)
+    # A blank line is no row, and only the other reader counts lines and rows apart.
+    if size > context.rows_max or int(sizes.min()) < _SHORT_LINE:
+        return None
     # Of a long body some lines between as well: a field may be in some of the rows only.
     rows = range(0, size, max(size // _SAMPLES, 1)) if size >= _ALIKE_FROM else (0,)
-    begins = [int(ends[row - 1]) + 1 if row else 0 for row in rows]
-    shape = _shape_of([text[begin : ends[row]] for begin, row in zip(begins, rows, strict=True)])
-    if not shape:
+    names = names_of([text[int(ends[row] - sizes[row]) : int(ends[row])] for row in rows])
+    plain = read_plain(text, ends, names)
+    if int(sizes.max()) > context.row_bytes_max:
+        plain.odd[sizes > context.row_bytes_max] = True
+    if "schema_version" in plain.columns:
+        plain.odd[np.asarray(pc.starts_with(plain.columns["schema_version"], "1").fill_null(False))] = True
+    odd = np.flatnonzero(plain.odd)
+    if odd.size * 2 > size:
         return None
-    if size < _ALIKE_FROM:
-        shape = _widened(shape)
-    try:
-        found = _decoder(shape).decode_lines(text)
-    except _BROKEN:
-        return None
-    # Two rows on one line are no rows of their own.
-    if len(found) != size:
-        return None
-    fields = [canonical for canonical, _ in shape]
-    if "schema_version" in fields and _any_older(found):
-        return None
-    return RawRows(
-        columns=_columns(found, fields),
-        indexes=np.arange(size),
-        original=lambda index: body[int(ends[index - 1]) + 1 if index else 0 :].split(b"\n", 1)[0],
-        row_count=size,
-        place=lambda index: f"line {index + 1}",
+    rows_read = RawRows(plain.columns, np.arange(size), plain.line, size, place=lambda index: f"line {index + 1}")
+    return _with_odd(rows_read, odd, context) if odd.size else rows_read
+
+
+def _with_odd(plain: RawRows, odd: npt.NDArray[np.int64], context: DecodeContext) -> RawRows:
+    """The rows with the odd ones read and put in their places."""
+    others = _read([plain.original(index) for index in odd.tolist()], context)
+    size = len(plain)
+    found = odd[others.indexes]
+    source = np.arange(size)
+    source[found] = np.arange(size, size + len(others))
+    kept = np.ones(size, np.bool_)
+    kept[np.setdiff1d(odd, found, assume_unique=True)] = False
+    chosen = pa.array(source[kept])
+    columns = {}
+    for name in {**plain.columns, **others.columns}:
+        parts = plain.columns.get(name), others.columns.get(name)
+        kind = next(part.type for part in parts if part is not None)
+        first, second = (pa.nulls(n, kind) if p is None else p for p, n in zip(parts, (size, len(others)), strict=True))
+        columns[name] = pa.concat_arrays([first, second]).take(chosen)
+    return replace(
+        plain,
+        columns=columns,
+        indexes=np.flatnonzero(kept),
+        refused=[replace(refusal, index=int(odd[refusal.index])) for refusal in others.refused],
     )
-
-
-def _line_ends(text: bytes) -> npt.NDArray[np.int64] | None:
-    """Where each line ends, or None unless each is `{...}`; JSON has no line end between "}" and "{" inside a row."""
-    if text[:1] != b"{" or text[-1:] != b"}":
-        return None
-    data = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(data == ord("\n"))
-    if ends.size:
-        before = data[ends - 1]
-        before = np.where(before == ord("\r"), data[ends - 2], before)
-        if not ((before == ord("}")) & (data[ends + 1] == ord("{"))).all():
-            return None
-    return np.append(ends, len(text))
 
 
 def _any_older(found: Sequence[Row]) -> bool:
@@ -173,7 +169,7 @@ def _read(lines: Sequence[bytes], context: DecodeContext) -> RawRows:
     )
 
 
-def _read_each(lines: Sequence[bytes], shape: Shape, context: DecodeContext, refused: list[Refusal]) -> list[Row]:
+def _read_each(lines: Sequence[bytes], shape: Names, context: DecodeContext, refused: list[Refusal]) -> list[Row]:
     """Rows with any of the contract's fields, by the names of `shape` or by the open path."""
     decode = _decoder(_widened(shape)).decode
     found: list[Row] = []
@@ -183,7 +179,7 @@ def _read_each(lines: Sequence[bytes], shape: Shape, context: DecodeContext, ref
             if longest > context.row_bytes_max:
                 _check_length(line, context.row_bytes_max)
             found.append(decode(line))
-        except _BROKEN:
+        except BROKEN:
             try:
                 found.append(_open_row(line))
             except RowRefused as refusal:
@@ -225,14 +221,14 @@ def _type_of(name: str) -> tuple[str, Any, Any]:
 
 
 @lru_cache(maxsize=128)
-def _row_type(shape: Shape) -> Any:
+def _row_type(shape: Names) -> Any:
     """Struct of a row with the fields of `shape`; its attributes have the canonical names."""
     fields = [_type_of(canonical) for canonical, _ in shape]
     # gc=False: rows hold no cycles, and a body of them would otherwise set the collector off many times.
     return msgspec.defstruct("Row", fields, gc=False, forbid_unknown_fields=True, rename=dict(shape))
 
 
-def _widened(shape: Shape) -> Shape:
+def _widened(shape: Names) -> Names:
     """The shape with every other field of the contract under its own name."""
     sent = dict(shape)
     return tuple((name, sent.get(name, name)) for name in ROW_FIELDS)
@@ -242,29 +238,13 @@ _Row: Final = _row_type(_widened(()))
 
 
 @lru_cache(maxsize=128)
-def _decoder(shape: Shape) -> msgspec.json.Decoder[Row]:
+def _decoder(shape: Names) -> msgspec.json.Decoder[Row]:
     return msgspec.json.Decoder(_row_type(shape))
 
 
-def _shape_of(samples: Sequence[bytes]) -> Shape:
+def _shape_of(samples: Sequence[bytes]) -> Names:
     """Known fields of some rows and the names they go by there."""
-    names: dict[str, None] = {}
-    for sample in samples:
-        try:
-            names |= dict.fromkeys(OBJECT.decode(sample))
-        except _BROKEN:
-            continue
-    known = tuple(name for name in names if len(name) <= _NAME_MAX)
-    return _shape_of_names(known) if len(known) <= _NAMES_MAX else _shape_of_names.__wrapped__(known)
-
-
-@lru_cache(maxsize=256)
-def _shape_of_names(names: tuple[str, ...]) -> Shape:
-    sent = {name: name for name in names if name in _FIELDS}
-    for name in names:
-        canonical = canonical_field(name)
-        if canonical in _FIELDS:
-            sent.setdefault(canonical, name)
+    sent = dict(names_of(samples))
     return tuple((name, sent[name]) for name in ROW_FIELDS if name in sent)
 
 
@@ -276,7 +256,7 @@ def _open_row(line: bytes) -> Row:
     """
     try:
         fields = OBJECT.decode(line)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise RowRefused("json_invalid", f"{error}; the row is kept as sent, correct it and send it again") from None
     if is_v1(fields):
         return _Row(**from_v1(fields))
@@ -309,7 +289,7 @@ def open_fields(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
 def _merge(document: str, sent: msgspec.Raw, members: list[tuple[str, bytes]]) -> bytes:
     try:
         return merged(bytes(sent), members)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise RowRefused("json_invalid", f"{document}: {error}") from None
 
 

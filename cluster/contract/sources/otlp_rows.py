@@ -42,15 +42,23 @@ class OtlpRows:
         self._rows.append(row)
         self._messages.append(message)
         if len(self._messages) > self._rows_max:
-            self._refuse_request()
+            refuse_request(self._rows_max)
 
     def refuse(self, message: Message, code: str, reason: str) -> None:
         self._refused.append(Refusal(len(self._messages), code, reason))
         self._messages.append(message)
         if len(self._messages) > self._rows_max:
-            self._refuse_request()
+            refuse_request(self._rows_max)
+
+    def __len__(self) -> int:
+        """Rows added and refused."""
+        return len(self._messages)
 
     def seal(self) -> Decoded:
+        return seal(self.raw(), self._context)
+
+    def raw(self) -> RawRows:
+        """The rows before the contract's rules."""
         told: set[str] = set().union(*self._rows)
         columns: dict[str, pa.Array] = {}
         for names, make in _MAKERS:
@@ -58,7 +66,7 @@ class OtlpRows:
             columns |= sliced(cells, len(self._rows), make)
         if "occurred_at" in columns:
             columns["occurred_at"] = columns["occurred_at"].view(INSTANT)
-        rows = RawRows(
+        return RawRows(
             columns=columns,
             indexes=np.delete(np.arange(len(self._messages)), [refusal.index for refusal in self._refused]),
             original=lambda index: self._messages[index].SerializeToString(),
@@ -66,9 +74,7 @@ class OtlpRows:
             refused=self._refused,
             place=lambda index: f"{self._name} {index}",
         )
-        return seal(rows, self._context)
 
-    def _refuse_request(self) -> NoReturn:
-        raise BodyTooLarge(
-            f"more than {self._rows_max} rows in one request", hint="Set the exporter's batch size lower."
-        )
+
+def refuse_request(rows_max: int) -> NoReturn:
+    raise BodyTooLarge(f"more than {rows_max} rows in one request", hint="Set the exporter's batch size lower.")

@@ -16,6 +16,7 @@ from cluster.errors import BodyUnreadable, MediaTypeUnsupported
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
+_PROTOBUF_TYPES: Final = (PROTOBUF, "application/protobuf", "application/octet-stream")
 _ID_NAMES: Final = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
 # Values longer than this leave `attributes` for `payload` once the attributes are over their limit.
 _LONG: Final = 1024
@@ -32,9 +33,9 @@ def parse(kind: Callable[[], Request], body: bytes, content_type: str) -> Reques
         MediaTypeUnsupported: neither protobuf nor JSON.
         BodyUnreadable: not an OTLP request in that encoding.
     """
-    media_type = content_type.split(";", 1)[0].strip().lower()
+    media_type = _media_type(content_type)
     try:
-        if media_type in (PROTOBUF, "application/protobuf", "application/octet-stream"):
+        if media_type in _PROTOBUF_TYPES:
             message: Any = kind()
             message.ParseFromString(body)
             return cast(Request, message)
@@ -51,6 +52,14 @@ def parse(kind: Callable[[], Request], body: bytes, content_type: str) -> Reques
         # ParseDict lets some of what it stumbles over through as it is.
         raise BodyUnreadable(f"not an OTLP request: {str(error)[:200]}", hint=f"Send {PROTOBUF} or {JSON}.") from None
     raise MediaTypeUnsupported(f"no OTLP decoder for {media_type[:80]!r}", hint=f"Send {PROTOBUF} or {JSON}.")
+
+
+def is_protobuf(content_type: str) -> bool:
+    return _media_type(content_type) in _PROTOBUF_TYPES
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.split(";", 1)[0].strip().lower()
 
 
 def flat(attributes: Iterable[KeyValue], into: dict[str, Any]) -> dict[str, Any]:
