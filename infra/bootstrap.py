@@ -18,11 +18,14 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "llmhub.stamp"
 CONSTRAINTS = ROOT / "infra" / "constraints.txt"
+COMPILED_STAMP = VENV / "compiled.stamp"
+ROOMS = ("cluster", "models", "actors", "serving", "pipelines", "infra")
 # What decides the content of .venv: when one of these changes, it is refreshed.
 SOURCES = (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__).resolve())
 
 TORCH = "2.13.0"
 OLDEST_PYTHON = (3, 11)
+_SIZE = "3 GB"
 
 
 class SetupFailed(Exception):
@@ -36,15 +39,40 @@ def make_ready() -> None:
         SetupFailed: with a message for a person.
     """
     wanted = stamp_of(SOURCES)
-    if not (PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted):
+    if not (PYTHON.exists() and _is(STAMP, wanted)):
         started = time.monotonic()
+        _say(f"first start or new dependencies: .venv is made, in 1 to 3 minutes and {_SIZE} of disk")
         _make_venv()
         _install()
         STAMP.write_text(wanted)
         _say(f"environment ready in {time.monotonic() - started:.0f} s")
+    _compile(wanted)
     if (ROOT / "serving" / "web" / "package.json").exists() and (ROOT / "infra" / "web.py").exists():
         # web.py has its own stamp over the sources of the page.
         _call([str(PYTHON), "-c", "from infra import web; web.build()"], "the web page could not be built")
+
+
+def _is(stamp: Path, wanted: str) -> bool:
+    return stamp.exists() and stamp.read_text() == wanted
+
+
+def _compile(environment: str) -> None:
+    """Bytecode of the rooms and machine code of the hot loops, so that no start of the hub does it while it starts."""
+    wanted = f"{environment} {stamp_of(compiled_sources())}"
+    if _is(COMPILED_STAMP, wanted):
+        return
+    started = time.monotonic()
+    _say("compiling the loops that read events to machine code, once for this machine: about a minute")
+    _call([str(PYTHON), "-m", "compileall", "-q", *ROOMS], "the sources could not be compiled")
+    _call([str(PYTHON), "-m", "actors.warm"], "the loops could not be compiled")
+    COMPILED_STAMP.write_text(wanted)
+    _say(f"compiled in {time.monotonic() - started:.0f} s")
+
+
+def compiled_sources() -> tuple[Path, ...]:
+    """Files with functions that become machine code: those that name `cluster.compiled`; the cache goes by them too."""
+    files = sorted(path for room in ("cluster", "actors") for path in (ROOT / room).rglob("*.py"))
+    return tuple(path for path in files if path.name == "compiled.py" or b"cluster.compiled" in path.read_bytes())
 
 
 def stamp_of(sources: tuple[Path, ...]) -> str:
@@ -77,7 +105,7 @@ def _make_venv() -> None:
 
 
 def _install() -> None:
-    _say("installing dependencies")
+    _say("installing the pinned dependencies")
     _call([*_pip(), "install", "--quiet", "uv"], "pip could not install uv")
     if sys.platform == "linux" and platform.machine() == "x86_64" and os.environ.get("HUB_TORCH") != "default":
         _install_cpu_torch()

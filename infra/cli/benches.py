@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.client import CommandFailed
+from infra.cli.failures import CommandFailed
 from infra.runtime.edge import ROOT
 
 

@@ -8,17 +8,11 @@ from typing import Any
 
 import httpx2
 
-from cluster.errors import HubError
 from cluster.settings import Settings
+from infra.cli.failures import CommandFailed
 from infra.runtime.layout import HubState, Layout
 
 TIMEOUT_S = 60.0
-
-
-class CommandFailed(HubError):
-    """A command could not do what it was asked; the message is the one line the user sees."""
-
-    code = "command_failed"
 
 
 class HubRefused(CommandFailed):
@@ -30,11 +24,6 @@ class HubRefused(CommandFailed):
         detail = problem.get("detail") or problem.get("title") or "no reason given"
         super().__init__(f"{detail} ({status} {problem.get('code', '')})".replace(" )", ")"), hint=problem.get("hint"))
         self.status = status
-
-
-def layout_of(data: Path | None) -> Layout:
-    """Paths of the hub over `--data`, else HUB_DATA, else ./.llmhub."""
-    return Layout((data or Path(os.environ.get("HUB_DATA") or Settings().data)).resolve())
 
 
 class HubHttp:
@@ -51,7 +40,7 @@ class HubHttp:
         Raises:
             CommandFailed: no key can be found.
         """
-        layout = layout_of(data)
+        layout = Layout.over(data)
         if not url:
             state = HubState.load(layout)
             url = os.environ.get("HUB_URL") or (state.url if state else f"http://127.0.0.1:{Settings().port}")

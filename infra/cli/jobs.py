@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.cli.client import CommandFailed, layout_of
+from infra.cli.failures import CommandFailed
 from infra.cli.running import DataOption
 from infra.runtime.edge import ROOT
-from infra.runtime.layout import HubState
+from infra.runtime.layout import HubState, Layout
 
 
 def job(
@@ -41,7 +41,7 @@ def job(
 
 
 def _connect(data: object) -> Any:
-    layout = layout_of(data)  # type: ignore[arg-type]
+    layout = Layout.over(data)  # type: ignore[arg-type]
     state = HubState.load(layout)
     if state is None or not state.jobs_url:
         raise CommandFailed(f"no hub runs over {layout.data}", hint="`llmhub up` starts one.")

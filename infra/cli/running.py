@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import signal
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cluster.errors import HubError
 from cluster.settings import Settings
-from infra.cli.client import CommandFailed, HubHttp, layout_of
-from infra.cli.tables import show
-from infra.runtime import processes
+from infra.cli import detached
+from infra.cli.failures import CommandFailed
+from infra.runtime import imports, processes
 from infra.runtime.layout import HubState, Layout
 
-START_DEADLINE_S = 900.0
 STOP_DEADLINE_S = 120.0
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the hub (HUB_DATA, else ./.llmhub).")]
@@ -48,67 +46,43 @@ def up(
     given["host"] = "127.0.0.1" if host == "localhost" else host
     overrides = {f"HUB_{name.upper()}": str(value) for name, value in given.items() if value is not None}
     environment = {**os.environ, **overrides}
-    environment["HUB_DATA"] = str(layout_of(data).data)
+    environment["HUB_DATA"] = str(Layout.over(data).data)
     settings = Settings.from_environment(environment)
     if detach:
-        _start_detached(Layout.of(settings), environment, address=address, demo=demo)
+        detached.start(Layout.of(settings), lambda: _run(settings, address=address, demo=demo))
         return
-    # Imported here: it needs a second that the other commands save.
+    raise typer.Exit(_run(settings, address=address, demo=demo))
+
+
+def _run(settings: Settings, *, address: str, demo: bool) -> int:
+    """The hub, until it is stopped or fails."""
+    # Imported here: the other commands save the time.
+    imports.hide(*imports.UNUSED)
     from infra.runtime import telling  # noqa: PLC0415
     from infra.runtime.instance import Options  # noqa: PLC0415
     from infra.runtime.supervisor import Supervisor  # noqa: PLC0415
 
     telling.set_up(Layout.of(settings), settings.log_level)
-    raise typer.Exit(Supervisor(Options(settings, address=address, demo=demo)).run())
-
-
-def _start_detached(layout: Layout, environment: dict[str, str], *, address: str, demo: bool) -> None:
-    command = [sys.executable, "-m", "infra.cli", "up"]
-    command += ["--address", address] if address else []
-    command += ["--demo"] if demo else []
-    layout.make()
-    output = layout.logs / "up.log"
-    with open(output, "wb") as log:
-        child = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def settled() -> bool:
-        state = HubState.load(layout)
-        is_ready = state is not None and state.supervisor_pid == child.pid and state.phase == "ready"
-        return is_ready or child.poll() is not None
-
-    with Console(stderr=True).status("starting the hub"):
-        processes.wait_until(settled, deadline_s=START_DEADLINE_S, every_s=0.2)
-    if child.poll() is not None:
-        told = output.read_text(errors="replace").strip().removeprefix("llmhub: ")
-        raise CommandFailed(told or "the hub did not start")
-    print(output.read_text(errors="replace"), end="")
+    return Supervisor(Options(settings, address=address, demo=demo)).run()
 
 
 def down(data: DataOption = None) -> None:
     """Stop the hub cleanly: close the doors, seal, commit, end every process."""
-    # Imported here for the same reason as in `up`.
-    from infra.runtime.instance import ask_to_stop  # noqa: PLC0415
-
-    layout = layout_of(data)
+    layout = Layout.over(data)
     state = HubState.load(layout)
-    if state is None or not _runs(state):
+    process = processes.look_up(state.supervisor_pid) if state is not None else None
+    if state is None or process is None or not _runs(state):
         print(f"no hub runs over {layout.data}")
         return
-    with Console(stderr=True).status("stopping the hub"):
-        stopped = ask_to_stop(state, deadline_s=STOP_DEADLINE_S)
-    if not stopped:
+    started = time.monotonic()
+    print("stopping: the doors close, and what was acknowledged is committed …", flush=True)
+    processes.send([process], signal.SIGTERM)
+    if processes.wait_gone([process], deadline_s=STOP_DEADLINE_S):
         raise CommandFailed(
             f"the hub still runs after {STOP_DEADLINE_S:.0f} s (pid {state.supervisor_pid})",
             hint=f"Logs are in {layout.logs}; kill -9 loses nothing that was acknowledged.",
         )
-    print("stopped")
+    print(f"stopped after {time.monotonic() - started:.0f} s; the data stays in {layout.data}")
 
 
 def status(
@@ -116,7 +90,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """What runs, versions, the loss ledger and the lag. Exit code 1 when the hub is not ready."""
-    layout = layout_of(data)
+    layout = Layout.over(data)
     state = HubState.load(layout)
     running = state is not None and _runs(state)
     report: dict[str, Any] = {"data": str(layout.data), "running": running}
@@ -137,6 +111,8 @@ def status(
 
 def _asked(data: Path | None) -> dict[str, Any]:
     """What the hub says about itself; a hub that does not answer is part of the report, not a failure of it."""
+    from infra.cli.client import HubHttp  # noqa: PLC0415 - only here: HTTP takes a tenth of a second to import
+
     found: dict[str, Any] = {}
     try:
         hub = HubHttp.of(data)
@@ -148,6 +124,8 @@ def _asked(data: Path | None) -> dict[str, Any]:
 
 
 def _print_report(report: dict[str, Any]) -> None:
+    from infra.cli.tables import show  # noqa: PLC0415 - only here: it draws with rich
+
     ledger = report.pop("ledger", None)
     show([{"what": key, "value": value} for key, value in report.items()])
     rows = ledger.get("tenants", [ledger]) if isinstance(ledger, dict) else ledger

@@ -1,4 +1,4 @@
-"""The driver that puts the hub on a cluster, and takes it off: `python -m infra.runtime.deploy up|down`.
+"""The driver that puts the hub on a cluster: `python -m infra.runtime.deploy < ADDRESS`; drain.py takes it off.
 
 A process of its own, because a Ray driver does not survive the head it was connected to. It reads the cluster's
 address from its first input line, so that its imports overlap the start of the head.
@@ -11,35 +11,28 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-import ray
-from ray import serve
-from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+from infra.runtime import imports
 
-from actors import pool
-from cluster.settings import Settings
-from infra.runtime import edge
-from infra.runtime.loopback import HOOK
+_BEGAN = time.monotonic()
+imports.hide(*imports.UNUSED)
+
+import ray  # noqa: E402 - after the lines above
+from ray import serve  # noqa: E402
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE  # noqa: E402
+from ray.serve.schema import ApplicationStatus  # noqa: E402
+
+from actors import pool  # noqa: E402
+from cluster.settings import Settings  # noqa: E402
+from infra.runtime import edge  # noqa: E402
+from infra.runtime.joining import JOINED, connect  # noqa: E402
+from serving.app import hub  # noqa: E402
 
 APPLICATION = "hub"
-# Set by the supervisor when the cluster was not started by this hub.
-JOINED = "HUBRUN_JOINED"
-_LOOK_EVERY_S = 0.05
-_BEGAN = time.monotonic()
+_LOOK_EVERY_S = 0.1
 
 
-def connect(settings: Settings, address: str, *, joined: bool) -> None:
-    """Connect as a driver; every worker of this job binds its servers to its node's address."""
-    environment: dict[str, Any] = {"worker_process_setup_hook": HOOK}
-    if joined:
-        # A cluster that runs already was not started with the hub's variables.
-        wanted = ("HUB_", "RAY_SERVE_")
-        environment["env_vars"] = {key: value for key, value in os.environ.items() if key.startswith(wanted)}
-    ray.init(address=address, namespace=settings.namespace, runtime_env=environment, log_to_driver=False)
-
-
-def put_up(settings: Settings, hub: Any, *, joined: bool) -> None:
+def put_up(settings: Settings, *, joined: bool) -> None:
     """Actors and doors; returns when both are ready."""
     doors = _Beside(lambda: _open_doors(settings, joined=joined))
     actors = _Beside(lambda: pool.start(settings))
@@ -47,9 +40,24 @@ def put_up(settings: Settings, hub: Any, *, joined: bool) -> None:
     actors.join()
     _tell("actors")
     # The replicas start beside the edge; it finds them when both are there.
-    serve.run(hub, name=APPLICATION, route_prefix="/", blocking=False)
+    target = serve.RunTarget(target=hub, name=APPLICATION, route_prefix="/")
+    # Not waiting in there: it looks once a second, and for the spare proxy too, which comes later (worker_hook.py).
+    serve.run_many([target], wait_for_applications_running=False)
+    _wait_running()
     _tell("application")
     doors.join()
+
+
+def _wait_running() -> None:
+    """Wait until every replica of the application was made.
+
+    Raises:
+        RuntimeError: it cannot be.
+    """
+    while (state := serve.status().applications[APPLICATION]).status != ApplicationStatus.RUNNING:
+        if state.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+            raise RuntimeError(f"the application did not start: {state.message}")
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _open_doors(settings: Settings, *, joined: bool) -> None:
@@ -68,12 +76,6 @@ def _controller_runs() -> bool:
 def _tell(part: str) -> None:
     """One line of the timeline in deploy.log."""
     print(f"{part} after {time.monotonic() - _BEGAN:.1f} s", flush=True)
-
-
-def take_down(settings: Settings) -> None:
-    """Close the doors first, then let the shards seal and the committer commit what was acknowledged."""
-    serve.shutdown()
-    pool.drain(settings)
 
 
 class _Beside:
@@ -104,14 +106,8 @@ class _Beside:
             raise self._failure
 
 
-def main(arguments: list[str]) -> int:
-    if arguments not in (["up"], ["down"]):
-        print("usage: python -m infra.runtime.deploy up|down < ADDRESS", file=sys.stderr)
-        return 2
+def main() -> int:
     settings = Settings.from_environment()
-    if arguments == ["up"]:
-        # Only here: to take the hub down, nothing of it need be imported.
-        from serving.app import hub  # noqa: PLC0415
     joined = os.environ.get(JOINED) == "1"
     _tell("imports")
     address = sys.stdin.readline().strip()
@@ -119,13 +115,10 @@ def main(arguments: list[str]) -> int:
         return 1
     connect(settings, address, joined=joined)
     _tell("connected")
-    if arguments == ["up"]:
-        put_up(settings, hub, joined=joined)
-    else:
-        take_down(settings)
-    _tell(arguments[0])
+    put_up(settings, joined=joined)
+    _tell("up")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

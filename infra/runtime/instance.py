@@ -17,7 +17,6 @@ from importlib.metadata import version
 
 import structlog
 
-from cluster.metadata.first_start import bootstrap_admin
 from cluster.settings import Settings
 from infra.runtime import demo_process, edge, mlflow_server, ports, processes, ray_head, sockets
 from infra.runtime.layout import HubState, Layout, StartFailed, StartRefused, write_secret
@@ -25,7 +24,7 @@ from infra.runtime.ray_head import RayHead
 
 log = structlog.get_logger("instance")
 
-# Set for the deploy driver when the cluster was not started by this hub.
+# Set for the drivers when the cluster was not started by this hub.
 JOINED = "HUBRUN_JOINED"
 DEPLOY_DEADLINE_S = 180.0
 HEALTHY_DEADLINE_S = 60.0
@@ -60,6 +59,8 @@ class Instance:
         self._vital: list[processes.Process] = []
         self._variables: dict[str, str] = {}
         self._new_key: str | None = None
+        self._began = time.monotonic()
+        self._spare_port = 0
         own = processes.look_up(os.getpid())
         door = "127.0.0.1" if self.settings.host in ("0.0.0.0", "::") else self.settings.host  # noqa: S104
         self.state = HubState(
@@ -102,19 +103,21 @@ class Instance:
         for port in (self.settings.port, self.settings.otlp_port):
             if not ports.is_free(port, self.settings.host):
                 raise StartRefused(f"port {port} is taken", hint="Choose others with --port and --otlp-port.")
-        self._new_key = bootstrap_admin(self.settings)
-        if self._new_key is not None:
-            write_secret(self.layout.admin_key, self._new_key)
         self._save("starting")
         if not ports.is_free(self.settings.mlflow_port):
             raise StartRefused(f"port {self.settings.mlflow_port} is taken", hint="Choose another with --mlflow-port.")
+        self._tell(f"starting over {self.layout.data}; on two idle cores this takes 15 s")
         # Beside the rest: a start waits more than it works, until the replicas import.
         self.mlflow = mlflow_server.launch(self.settings, self.layout)
-        self._bring_up(stop)
+        self._bring_up(stop, meanwhile=self._make_first_key)
+        self._tell("the doors answer; waiting for MLflow and the job API")
         mlflow_server.wait_started(self.mlflow, self.settings, self.layout)
-        log.info("mlflow_answers")
+        if self._head is not None:
+            ray_head.wait_jobs(self._head)
+        log.info("beside_answer")
         self._check_sockets()
         if self._options.demo:
+            # Last: its first minute of sending would slow down everything above.
             self._demo = demo_process.launch(self.settings, self.layout, self.state.url)
         self._save("ready")
 
@@ -138,21 +141,20 @@ class Instance:
     def stop(self, *, drain: bool) -> None:
         """Drain, then end every process of this hub; with `drain` off only the latter."""
         self._save("stopping")
-        self._end(self._demo, grace_s=2.0)
-        if self.mlflow is not None:
-            # Asked now, so that its goodbye and the drain take the same seconds.
-            processes.send(processes.members([self.mlflow.pid]), signal.SIGTERM)
+        log.info("stopping")
+        # Asked now, so that their goodbyes and the drain take the same seconds.
+        for beside in (self._demo, self.mlflow):
+            if beside is not None:
+                processes.send(processes.members([beside.pid]), signal.SIGTERM)
         if drain and (self._head is not None or self._options.address) and not self.head_is_gone():
-            try:
-                self._run_deploy("down", DRAIN_DEADLINE_S, lambda: False)
-            except StartFailed as failure:
-                # Nothing acknowledged is lost: the journals are replayed by the next start.
-                log.error("drain_failed", message=failure.message)
+            self._drain()
+        self._end(self._demo, grace_s=0.5)
         self._end_head(grace_s=RAY_GRACE_S)
         self._end(self.mlflow, grace_s=3.0)
         self.mlflow = None
         shutil.rmtree(self.layout.sockets, ignore_errors=True)
         self._save("stopped")
+        log.info("stopped")
 
     def vital(self) -> list[processes.Process]:
         """Processes whose end means that the head is gone."""
@@ -182,8 +184,21 @@ class Instance:
             )
         print("Ctrl-C stops it." if sys.stdout.isatty() else "`llmhub down` stops it.", flush=True)
 
-    def _bring_up(self, stop: Stop) -> None:
-        """Head and deployment; the deploy driver imports while the head starts."""
+    def _make_first_key(self) -> None:
+        """On the first start over this folder: the admin key, in the metadata store and in its file."""
+        # Imported here, so that Ray starts meanwhile.
+        from cluster.metadata.first_start import bootstrap_admin  # noqa: PLC0415
+
+        self._new_key = bootstrap_admin(self.settings)
+        if self._new_key is not None:
+            write_secret(self.layout.admin_key, self._new_key)
+
+    def _tell(self, what: str) -> None:
+        """One line for who waits at the terminal."""
+        print(f"[{time.monotonic() - self._began:3.0f} s] {what}", flush=True)
+
+    def _bring_up(self, stop: Stop, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Head and deployment; the deploy driver imports while the head starts, and `meanwhile` runs."""
         settings, layout = self.settings, self.layout
         layout.make()
         chosen = ports.choose(str(layout.data))
@@ -201,31 +216,38 @@ class Instance:
             self.state.ray_pid = self._head_process.pid
             self._save(self.state.phase)
             self.state.ray_address = f"127.0.0.1:{chosen.gcs}"
-        deploy = self._launch_deploy("up")
+        deploy = self._launch_driver("deploy")
+        self._spare_port = chosen.fallback_http
         try:
+            meanwhile()
             if self._head_process is not None:
                 self._head = ray_head.wait_started(self._head_process, layout, chosen)
                 self._vital = self._head.vital()
                 self.state.jobs_url = self._head.jobs_url
                 log.info("head_started")
-            self._wait_deploy(deploy, DEPLOY_DEADLINE_S, stop)
+                self._tell("Ray runs; starting shards, committer, query engine and doors")
+            self._wait_driver(deploy, DEPLOY_DEADLINE_S, stop)
         finally:
             self._end(deploy, grace_s=0)
         log.info("deployed")
         if not processes.wait_until(lambda: self.is_healthy() or stop(), deadline_s=HEALTHY_DEADLINE_S):
             raise StartFailed("the HTTP door does not answer", hint=f"Logs are in {layout.logs} and {layout.sockets}.")
 
-    def _run_deploy(self, verb: str, deadline_s: float, stop: Stop) -> None:
-        deploy = self._launch_deploy(verb)
+    def _drain(self) -> None:
+        driver = self._launch_driver("drain")
         try:
-            self._wait_deploy(deploy, deadline_s, stop)
+            self._wait_driver(driver, DRAIN_DEADLINE_S, lambda: False)
+        except StartFailed as failure:
+            # Nothing acknowledged is lost: the journals are replayed by the next start.
+            log.error("drain_failed", message=failure.message)
         finally:
-            self._end(deploy, grace_s=0)
+            self._end(driver, grace_s=0)
+        log.info("drained")
 
-    def _launch_deploy(self, verb: str) -> subprocess.Popen[bytes]:
-        with open(self.layout.logs / "deploy.log", "wb") as output:
+    def _launch_driver(self, module: str) -> subprocess.Popen[bytes]:
+        with open(self.layout.logs / "deploy.log", "ab" if module == "drain" else "wb") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "infra.runtime.deploy", verb],
+                [sys.executable, "-m", f"infra.runtime.{module}"],
                 cwd=edge.ROOT,
                 env={**os.environ, **self._variables},
                 stdin=subprocess.PIPE,
@@ -234,17 +256,17 @@ class Instance:
                 start_new_session=True,
             )
 
-    def _wait_deploy(self, deploy: subprocess.Popen[bytes], deadline_s: float, stop: Stop) -> None:
-        if deploy.stdin is not None:
+    def _wait_driver(self, driver: subprocess.Popen[bytes], deadline_s: float, stop: Stop) -> None:
+        if driver.stdin is not None:
             with suppress(BrokenPipeError):
-                deploy.stdin.write(f"{self.state.ray_address}\n".encode())
-                deploy.stdin.close()
+                driver.stdin.write(f"{self.state.ray_address}\n".encode())
+                driver.stdin.close()
 
         def settled() -> bool:
-            return deploy.poll() is not None or stop() or self.head_is_gone()
+            return driver.poll() is not None or stop() or self.head_is_gone()
 
         processes.wait_until(settled, deadline_s=deadline_s)
-        if deploy.poll() != 0:
+        if driver.poll() != 0:
             tail = ray_head.last_lines(self.layout.logs / "deploy.log", count=3)
             raise StartFailed(f"the hub's application did not come up: {tail}", hint=f"Logs are in {self.layout.logs}.")
 
@@ -252,6 +274,21 @@ class Instance:
         sessions = [one.pid for one in (self._head_process, self.mlflow) if one is not None]
         found = sockets.check([one.pid for one in processes.members(sessions)], self.settings)
         log.info("sockets_checked", listening=len(found))
+
+    def check_spare(self) -> None:
+        """The same check of Serve's spare proxy, once it runs: it starts after the hub is ready.
+
+        Raises:
+            SocketExposed: it listens where others can reach it.
+        """
+        if self._spare_port == 0 or self._head_process is None:
+            return
+        everyone = [one.pid for one in processes.members([self._head_process.pid])]
+        spare = {one.pid for one in sockets.listeners_of(everyone) if one.port == self._spare_port}
+        if spare:
+            found = sockets.check(spare, self.settings)
+            self._spare_port = 0
+            log.info("spare_checked", listening=len(found))
 
     def _end_leftovers(self) -> None:
         """End what a killed supervisor left running: the sessions named in its state file, if they are still ours."""
@@ -283,12 +320,3 @@ class Instance:
         self.state.ray_pid = self._head_process.pid if self._head_process else 0
         self.state.mlflow_pid = self.mlflow.pid if self.mlflow else 0
         self.state.save(self.layout)
-
-
-def ask_to_stop(state: HubState, *, deadline_s: float) -> bool:
-    """Ask the supervisor named in a state file to stop; True when it has ended, or ran no more."""
-    process = processes.look_up(state.supervisor_pid)
-    if process is None or process.start != state.supervisor_start:
-        return True
-    processes.send([process], signal.SIGTERM)
-    return not processes.wait_gone([process], deadline_s=deadline_s)

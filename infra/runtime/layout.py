@@ -36,6 +36,11 @@ class Layout:
     def of(cls, settings: Settings) -> Layout:
         return cls(settings.data.resolve())
 
+    @classmethod
+    def over(cls, data: Path | None) -> Layout:
+        """That of the hub over `--data`, else HUB_DATA, else ./.llmhub."""
+        return cls((data or Path(os.environ.get("HUB_DATA") or Settings().data)).resolve())
+
     @property
     def state(self) -> Path:
         return self.data / "hub.json"

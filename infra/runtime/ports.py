@@ -25,15 +25,31 @@ class Ports:
     edge_statistics: int
     fallback_http: int
     fallback_grpc: int
+    # Ray's agents: a raylet that knows their ports need not wait for them.
+    agent_grpc: int
+    agent_http: int
+    agent_metrics: int
+    runtime_environments: int
     replica_http: tuple[int, int]
     replica_grpc: tuple[int, int]
 
     @classmethod
     def block(cls, base: int) -> Ports:
         http, grpc = base + 10, base + 10 + _REPLICAS
-        gcs, jobs, metrics, statistics, fallback_http, fallback_grpc = range(base, base + 6)
-        edge = (gcs, jobs, metrics, statistics, fallback_http, fallback_grpc)
-        return cls(*edge, replica_http=(http, grpc - 1), replica_grpc=(grpc, grpc + _REPLICAS - 1))
+        return cls(
+            gcs=base,
+            jobs=base + 1,
+            edge_metrics=base + 2,
+            edge_statistics=base + 3,
+            fallback_http=base + 4,
+            fallback_grpc=base + 5,
+            agent_grpc=base + 6,
+            agent_http=base + 7,
+            agent_metrics=base + 8,
+            runtime_environments=base + 9,
+            replica_http=(http, grpc - 1),
+            replica_grpc=(grpc, grpc + _REPLICAS - 1),
+        )
 
 
 def choose(name: str) -> Ports:
@@ -58,6 +74,15 @@ def free() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def is_open(host: str, port: int) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

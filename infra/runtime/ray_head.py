@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.settings import Settings
-from infra.runtime import processes
+from infra.runtime import ports, processes
 from infra.runtime.edge import ROOT
 from infra.runtime.layout import Layout, StartFailed, StartRefused
 from infra.runtime.ports import Ports
@@ -76,7 +76,7 @@ class RayHead:
         return processes.end_sessions([self.pid], grace_s=grace_s)
 
 
-def launch(settings: Settings, layout: Layout, ports: Ports, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+def launch(settings: Settings, layout: Layout, chosen: Ports, variables: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start the head's processes without waiting for them."""
     refuse_without_token(variables)
     temporary = layout.sockets / "ray"
@@ -84,12 +84,15 @@ def launch(settings: Settings, layout: Layout, ports: Ports, variables: dict[str
     shutil.rmtree(temporary, ignore_errors=True)
     options = {
         "node-ip-address": "127.0.0.1",
-        "port": ports.gcs,
+        "port": chosen.gcs,
         "min-worker-port": 0,
         "max-worker-port": 0,
-        "dashboard-agent-listen-port": 0,
+        "dashboard-agent-listen-port": chosen.agent_http,
+        "dashboard-agent-grpc-port": chosen.agent_grpc,
+        "metrics-export-port": chosen.agent_metrics,
+        "runtime-env-agent-port": chosen.runtime_environments,
         "dashboard-host": "127.0.0.1",
-        "dashboard-port": ports.jobs,
+        "dashboard-port": chosen.jobs,
         "temp-dir": temporary,
         "object-store-memory": settings.object_store_bytes,
         # Workers' output stays in files; nothing reads the stream.
@@ -109,7 +112,7 @@ def launch(settings: Settings, layout: Layout, ports: Ports, variables: dict[str
         )
 
 
-def wait_started(process: subprocess.Popen[bytes], layout: Layout, ports: Ports) -> RayHead:
+def wait_started(process: subprocess.Popen[bytes], layout: Layout, chosen: Ports) -> RayHead:
     """Wait until raylet and GCS run.
 
     Raises:
@@ -122,7 +125,22 @@ def wait_started(process: subprocess.Popen[bytes], layout: Layout, ports: Ports)
             stop_session(process.pid)
             raise StartFailed(f"the Ray head did not start: {last_lines(log)}")
         time.sleep(0.05)
-    return RayHead(process.pid, f"127.0.0.1:{ports.gcs}", f"http://127.0.0.1:{ports.jobs}")
+    return RayHead(process.pid, f"127.0.0.1:{chosen.gcs}", f"http://127.0.0.1:{chosen.jobs}")
+
+
+def wait_jobs(head: RayHead) -> None:
+    """Wait until the job API takes connections.
+
+    Raises:
+        StartFailed: it does not in time, or the head ended.
+    """
+    host, _, port = head.jobs_url.removeprefix("http://").partition(":")
+
+    def settled() -> bool:
+        return not head.pids() or ports.is_open(host, int(port))
+
+    if not processes.wait_until(settled, deadline_s=START_DEADLINE_S) or not head.pids():
+        raise StartFailed("Ray's job API did not start", hint="Its log is dashboard.log in Ray's session folder.")
 
 
 def stop_session(pid: int) -> None:

@@ -114,6 +114,7 @@ class Supervisor:
                 self._recover("the Ray head died")
                 silent_since = None
                 continue
+            self._instance.check_spare()
             if self._instance.is_healthy():
                 silent_since = None
                 continue
