@@ -20,6 +20,8 @@ STAMP = VENV / "llmhub.stamp"
 CONSTRAINTS = ROOT / "infra" / "constraints.txt"
 COMPILED_STAMP = VENV / "compiled.stamp"
 ROOMS = ("cluster", "models", "actors", "serving", "pipelines", "infra")
+# Those with functions that become machine code.
+COMPILED_ROOMS = ("cluster", "actors")
 # What decides the content of .venv: when one of these changes, it is refreshed.
 SOURCES = (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__).resolve())
 
@@ -41,7 +43,8 @@ def make_ready() -> None:
     wanted = stamp_of(SOURCES)
     if not (PYTHON.exists() and _is(STAMP, wanted)):
         started = time.monotonic()
-        _say(f"first start or new dependencies: .venv is made, in 1 to 3 minutes and {_SIZE} of disk")
+        made = PYTHON.exists()
+        _say("the dependencies changed" if made else f"first start: .venv is made, 1 to 3 minutes, {_SIZE} of disk")
         _make_venv()
         _install()
         STAMP.write_text(wanted)
@@ -62,7 +65,7 @@ def _compile(environment: str) -> None:
     if _is(COMPILED_STAMP, wanted):
         return
     started = time.monotonic()
-    _say("compiling the loops that read events to machine code, once for this machine: about a minute")
+    _say("compiling the loops that read events to machine code, once for each state of the sources: up to a minute")
     _call([str(PYTHON), "-m", "compileall", "-q", *ROOMS], "the sources could not be compiled")
     _call([str(PYTHON), "-m", "actors.warm"], "the loops could not be compiled")
     COMPILED_STAMP.write_text(wanted)
@@ -71,7 +74,7 @@ def _compile(environment: str) -> None:
 
 def compiled_sources() -> tuple[Path, ...]:
     """Files with functions that become machine code: those that name `cluster.compiled`; the cache goes by them too."""
-    files = sorted(path for room in ("cluster", "actors") for path in (ROOT / room).rglob("*.py"))
+    files = sorted(path for room in COMPILED_ROOMS for path in (ROOT / room).rglob("*.py"))
     return tuple(path for path in files if path.name == "compiled.py" or b"cluster.compiled" in path.read_bytes())
 
 
@@ -105,7 +108,7 @@ def _make_venv() -> None:
 
 
 def _install() -> None:
-    _say("installing the pinned dependencies")
+    _say("installing the pinned dependencies and their bytecode")
     _call([*_pip(), "install", "--quiet", "uv"], "pip could not install uv")
     if sys.platform == "linux" and platform.machine() == "x86_64" and os.environ.get("HUB_TORCH") != "default":
         _install_cpu_torch()
@@ -114,7 +117,7 @@ def _install() -> None:
     command.append("--compile-bytecode")
     if CONSTRAINTS.exists():
         command += ["-c", str(CONSTRAINTS)]
-    _call([*command, "-e", ".[test]"], "the dependencies could not be installed")
+    _call_briefly([*command, "-e", ".[test]"], "the dependencies could not be installed")
 
 
 def _install_cpu_torch() -> None:
@@ -144,6 +147,16 @@ def _pip() -> list[str]:
 
 def _succeeds(command: list[str]) -> bool:
     return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def _call_briefly(command: list[str], failure: str) -> None:
+    """As `_call`, without the line for each of two hundred packages."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        for line in running.stdout or ():
+            if not line.startswith((" + ", " - ", " ~ ")):
+                print(f"        {line.strip()}", flush=True)
+    if running.returncode != 0:
+        raise SetupFailed(f"{failure}; the lines above say why")
 
 
 def _call(command: list[str], failure: str) -> None:

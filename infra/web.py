@@ -53,7 +53,7 @@ def build(*, force: bool = False) -> Path:
             _swap(fresh)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-        print(f"web page built in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+        print(f"[setup] web page built in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
         return STATIC
 
 

@@ -33,6 +33,11 @@ _NICE = 10
 JOB_API_ONLY = "--modules-to-load=JobHead"
 
 
+def with_own_worker_start(command: list[str]) -> list[str]:
+    """The raylet's command line, with worker_start.py where Ray's setup_worker.py stands."""
+    return [_WORKER.sub(lambda found: f"{found[1]}{WORKER_START}", word) for word in command]
+
+
 def main() -> None:
     launch = services.start_ray_process
 
@@ -44,7 +49,7 @@ def main() -> None:
             # And of those that are asked for, more may start at once than there are cores: they wait for each other.
             for name, value in (("num_prestart_python_workers", 0), ("maximum_startup_concurrency", 8)):
                 command = [re.sub(rf"^(--{name}=)\d+$", rf"\g<1>{value}", word) for word in command]
-            command = [_WORKER.sub(rf"\g<1>{WORKER_START}", word) for word in command]
+            command = with_own_worker_start(command)
         started = launch(command, process_type, *rest, **options)
         if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
             os.setpriority(os.PRIO_PROCESS, started.process.pid, _NICE)

@@ -106,7 +106,7 @@ class Instance:
         self._save("starting")
         if not ports.is_free(self.settings.mlflow_port):
             raise StartRefused(f"port {self.settings.mlflow_port} is taken", hint="Choose another with --mlflow-port.")
-        self._tell(f"starting over {self.layout.data}; on two idle cores this takes 15 s")
+        self._tell(f"starting over {self.layout.data}; about 20 s on two idle cores")
         # Beside the rest: a start waits more than it works, until the replicas import.
         self.mlflow = mlflow_server.launch(self.settings, self.layout)
         self._bring_up(stop, meanwhile=self._make_first_key)
@@ -165,24 +165,14 @@ class Instance:
             return False
         return not self._vital or any(not processes.is_alive(one.pid, one.start) for one in self._vital)
 
+    @property
+    def new_key(self) -> str | None:
+        """The admin key, when this start made it: the only time it is known."""
+        return self._new_key
+
     def is_healthy(self) -> bool:
         """Whether the HTTP door answers."""
         return mlflow_server.answers(f"{self.state.url}/api/v1/health")
-
-    def announce(self) -> None:
-        """Tell a person where everything is."""
-        state = self.state
-        print(f"LLM Analytics Hub {state.version} is ready.")
-        print(f"  Dashboard   {state.url}/")
-        print(f"  OTLP/gRPC   {state.otlp_grpc}")
-        print(f"  OTLP/HTTP   {state.url}/v1/traces  /v1/logs  /v1/metrics")
-        print(f"  MLflow      {state.mlflow}")
-        print(f"  Data        {self.layout.data}")
-        if self._new_key is not None:
-            print(
-                f"  Admin key   {self._new_key}\n              shown once; also in {self.layout.admin_key} (mode 600)"
-            )
-        print("Ctrl-C stops it." if sys.stdout.isatty() else "`llmhub down` stops it.", flush=True)
 
     def _make_first_key(self) -> None:
         """On the first start over this folder: the admin key, in the metadata store and in its file."""
@@ -194,8 +184,9 @@ class Instance:
             write_secret(self.layout.admin_key, self._new_key)
 
     def _tell(self, what: str) -> None:
-        """One line for who waits at the terminal."""
-        print(f"[{time.monotonic() - self._began:3.0f} s] {what}", flush=True)
+        """One line for who waits at the terminal; after the start nobody does."""
+        if self.state.phase == "starting":
+            print(f"[{time.monotonic() - self._began:3.0f} s] {what}", flush=True)
 
     def _bring_up(self, stop: Stop, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Head and deployment; the deploy driver imports while the head starts, and `meanwhile` runs."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HOST = "127.0.0.1"
-_NICE = 5
+_NICE = 10
 
 
 def main(arguments: list[str]) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from cluster.errors import HubError
+from infra.runtime import announcing
 from infra.runtime.instance import Instance, Options
 from infra.runtime.layout import StartFailed
 
@@ -58,6 +59,7 @@ class Supervisor:
 
     def __init__(self, options: Options) -> None:
         self._instance = Instance(options)
+        self._demo = options.demo
         self._stopping = False
 
     def run(self) -> int:
@@ -78,7 +80,7 @@ class Supervisor:
         instance = self._instance
         try:
             instance.start(lambda: self._stopping)
-            instance.announce()
+            announcing.announce(instance.state, instance.layout, new_key=instance.new_key, demo=self._demo)
             self._watch(wake)
             code = 0
         except _Stopped:
@@ -90,7 +92,11 @@ class Supervisor:
         # A second Ctrl-C must not cut the drain short half way; kill -9 still can, and loses nothing either.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        if code == 0:
+            print("stopping: the doors close, and what was acknowledged is committed …", flush=True)
         instance.stop(drain=code == 0)
+        if code == 0:
+            print(f"stopped; the data stays in {instance.layout.data}", flush=True)
         return code
 
     def _ask_to_stop(self, number: int, _: object) -> None:

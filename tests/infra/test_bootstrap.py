@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import compiled
 from infra import bootstrap
 from infra.__main__ import main
 
@@ -26,6 +27,13 @@ def test_the_stamp_follows_every_source(tmp_path: Path) -> None:
     project.write_text("")
     pins.write_text("ac")
     assert bootstrap.stamp_of((project, pins)) not in (first, changed)
+
+
+def test_set_up_compiles_again_what_the_cache_goes_by() -> None:
+    assert bootstrap.COMPILED_ROOMS == compiled.ROOMS
+    sources = bootstrap.compiled_sources()
+    assert Path(compiled.__file__) in sources
+    assert {path.parent.name for path in sources} >= {"cluster", "contract", "actors"}
 
 
 def test_the_pins_name_no_host() -> None:

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +63,22 @@ class LocalHub:
         command = [sys.executable, "-m", "infra.cli", *words]
         return subprocess.run(command, capture_output=True, text=True, env=dict(environment), check=False)
 
+    def status_of(self, path: str, body: bytes | None = None) -> int:
+        """HTTP status of a request with the admin key, once and without any patience; 0 when nothing answers."""
+        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        request = urllib.request.Request(self.url + path, body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except (urllib.error.URLError, OSError):
+            return 0
+
+    def sessions(self) -> list[int]:
+        """Pids of the sessions that hold every process of the hub but its supervisor."""
+        return [one for one in (self.state.ray_pid, self.state.mlflow_pid) if one]
+
     def _ready(self) -> bool:
         return self.layout.state.exists() and self.layout.admin_key.exists()
 
@@ -99,6 +117,7 @@ def local_hub(data: Path, **settings: object) -> Iterator[LocalHub]:
     started = hub.command("up", "--detach")
     try:
         assert started.returncode == 0, started.stderr
+        assert "is ready" in started.stdout
         yield hub
     finally:
         stopped = hub.command("down")
