@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError
 
 from actors.compaction import Compactor
 from actors.intake import Registration, Seal
+from actors.rollover import Rollover
 from cluster.clock import Clock
 from cluster.errors import CommitLost, Fenced, HubError, SequenceGap
 from cluster.lake.commit import TableWriter
@@ -57,6 +58,7 @@ class Committer:
         self._load()
         self._writers = {name: TableWriter(settings.lake, table) for name, table in TABLES.items()}
         self._compactor = Compactor(settings, self._writers)
+        self._rollover = Rollover(settings, self._writers, clock=clock)
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(maxsize=4096)
         self._lock = threading.Lock()
         self._commits = 0
@@ -238,23 +240,34 @@ class Committer:
         raise CommitLost(f"{name}: {_ATTEMPTS} commits failed")
 
     def _upkeep(self) -> None:
-        """Compact while the hub runs. Rows are merged outside the lock, so that no commit waits for it."""
+        """Roll up and compact while the hub runs. Rows are merged outside the lock, so that no commit waits for it."""
         # Intake comes first when both want the cores.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while not self._ended.wait(UPKEEP_EVERY_S):
             try:
-                with self._lock:
-                    chosen = self._compactor.choose()
-                if chosen is None:
-                    continue
-                merged = self._compactor.merge(chosen)
-                with self._lock:
-                    self._compactor.swap(chosen, merged)
+                self._roll()
+                self._compact()
             except (OSError, DeltaError, CommitLost) as error:
                 log.error("upkeep_failed", error=str(error)[:300])
                 with self._lock:
                     for writer in self._writers.values():
                         writer.reopen()
+
+    def _roll(self) -> None:
+        with self._lock:
+            due = self._rollover.choose()
+        if due is not None:
+            staged = self._rollover.merge(due)
+            with self._lock:
+                self._rollover.commit(due, staged)
+
+    def _compact(self) -> None:
+        with self._lock:
+            chosen = self._compactor.choose()
+        if chosen is not None:
+            merged = self._compactor.merge(chosen)
+            with self._lock:
+                self._compactor.swap(chosen, merged)
 
 
 def _by_journal(seals: Iterable[Seal]) -> dict[str, list[Seal]]:

@@ -66,7 +66,7 @@ class Compactor:
         """
         table = TABLES[chosen.table]
         root = self._settings.lake / table.name
-        rows = pa.concat_tables([_read(root, table, str(file["path"])) for file in chosen.files])
+        rows = pa.concat_tables([read_file(root, table, str(file["path"])) for file in chosen.files])
         if table.name.startswith("rollup_"):
             # Partials of one window and dimension set become one; sums and sketches are as before.
             rows = merge([rows])
@@ -112,8 +112,8 @@ class Compactor:
         return chosen if len(chosen) > 1 else []
 
 
-def _read(root: Path, table: Table, path: str) -> pa.Table:
-    """Rows of one file, page checksums verified."""
+def read_file(root: Path, table: Table, path: str) -> pa.Table:
+    """Rows of one file of a table, page checksums verified."""
     return pq.ParquetFile(root / path, page_checksum_verification=True).read(table.schema.names).cast(table.schema)
 
 

@@ -1,215 +1,203 @@
-"""Minute roll-ups of the newest days in memory: loaded file by file as the table grows, merged as they pile up.
+"""Roll-ups in memory: minutes of the newest days, hours and days of all, each tier one in-memory table.
 
-One in-memory table for all days, tenants, merged partials and those that came since: a partial counts from the moment
-its file is loaded. One table, because a union over days costs 2 ms of planning for each.
+A tier is loaded from its own Delta table and the minute partials that are not rolled into that yet; from then on it
+takes in the minute partials of each commit as they are, and makes windows of its own length of them when they pile up.
+So every tier stands for the same version of the minute partials at any moment.
 """
-# ruff: noqa: S608 (the text is ours, every value is bound: models/query/sql.py)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 import duckdb
-import pyarrow as pa
 
-from cluster.contract.columns import ROLLUP_SCHEMA
-from cluster.lake.scan import ActiveFile, Snapshot
+from cluster.lake.changes import Changes, changes, day_start_us
+from cluster.lake.scan import Snapshot
+from cluster.lake.tables import MINUTES, uri
 from cluster.tenancy import TenantScope
-from models.aggregate.rollup import ROLLUP_KEYS, merge
-from models.query.sql import Fragment
-from models.query.times import DAY_US, Range
-from serving.relations import owned, read_files
+from models.query.plan import Piece
+from models.query.sql import Fragment, joined
+from models.query.times import DAY_US
+from serving.hot_table import HotTable
+from serving.relations import owned
+from serving.rolled import RolledFile, active_files, rolled_files
 
-_KEYS: Final = ("tenant_id", *ROLLUP_KEYS)
-_SCHEMA: Final = pa.schema([pa.field("tenant_id", pa.string(), nullable=False), *ROLLUP_SCHEMA])
-_COLUMNS: Final = ", ".join(_SCHEMA.names)
-# Rows read into Arrow at once, so that a first load does not need the day twice.
-_LOAD_ROWS: Final = 400_000
-# New partials of a day are merged when there are so many: a merge costs some 2 us a row and halves what questions read.
-_MERGE_ROWS: Final = 20_000
-_LOAD_SHARE: Final = 0.7
+# Coarse tiers first: they are small and answer the long ranges. Each may fill memory up to its share of the limit
+# when it is loaded, so that there is room to grow.
+_LOAD_SHARES: Final = {"rollup_1d": 0.2, "rollup_1h": 0.5, MINUTES: 0.7}
 _DAYS_MAX: Final = 400
-# Deleted rows that are not worth writing the table anew for.
-_SWEEP_ROWS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """One loaded day. `files` are the paths whose rows it holds."""
+class Tier:
+    """What is in memory of one tier.
 
-    start_us: int
-    files: frozenset[str]
-    new_rows: int
+    Attributes:
+        covered_from_us: every row of that instant or later is in memory.
+        days: starts of the days that hold rows, newest first.
+    """
 
-    @property
-    def number(self) -> int:
-        """Days since 1970, the value of `day_`."""
-        return self.start_us // DAY_US
+    covered_from_us: int = 0
+    days: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HotState:
-    """What is loaded, as of one table version.
-
-    Attributes:
-        covered_from_us: every row of that instant or later is in memory.
-    """
+    """What is in memory, as of one version of the minute partials."""
 
     version: int = -1
-    covered_from_us: int = 0
-    days: tuple[Day, ...] = ()
+    tiers: Mapping[str, Tier] = field(default_factory=dict)
 
 
 class HotRollups:
-    """Keeps the newest days of `rollup_1m` in a DuckDB connection of its own; one thread updates, many read."""
+    """Follows the roll-up tables in a DuckDB connection of its own; one thread updates, many read."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, *, memory_bytes: int, merge_rows: int = _MERGE_ROWS
+        self, connection: duckdb.DuckDBPyConnection, lake: Path, *, memory_bytes: int, merge_rows: int | None = None
     ) -> None:
         """
         Args:
+            lake: folder of the tables.
             memory_bytes: older days are left to the files once in-memory tables take more.
-            merge_rows: new partials of a day that are merged at once.
+            merge_rows: new partials of a day that are merged at once; None for each tier's own.
         """
         self._cursor = connection.cursor()
+        self._root = Path(uri(lake, MINUTES)).absolute()
         self._memory_bytes = memory_bytes
-        self._merge_rows = merge_rows
-        self._cursor.register("hot_schema", _SCHEMA.empty_table())
-        self._cursor.execute(f"CREATE TABLE hot AS SELECT 0 AS day_, false AS merged_, {_COLUMNS} FROM hot_schema")
-        self._rows_ever = 0
-        self._days_most = _DAYS_MAX
+        self._tables = {name: HotTable(self._cursor, name, merge_rows=merge_rows) for name in _LOAD_SHARES}
+        self._days_most = dict.fromkeys(_LOAD_SHARES, _DAYS_MAX)
+        # Set until the first load, and after one that failed.
+        self._torn = True
         self.state = HotState()
 
-    def rows(self, scope: TenantScope, span: Range, columns: Iterable[str]) -> Fragment | None:
-        """SELECT of the scope's partials that can lie in the range; None when a part of it is not in memory.
+    def covers(self, name: str, from_us: int) -> bool:
+        """Whether a tier holds all rows from that instant on."""
+        tier = self.state.tiers.get(name)
+        return tier is not None and from_us >= tier.covered_from_us
+
+    def rows(self, scope: TenantScope, pieces: Sequence[Piece], columns: Iterable[str]) -> Fragment:
+        """SELECT of the scope's partials in the pieces, which `covers` has said are here.
 
         Args:
             columns: of the roll-ups; those of the scope are added. Planning forty unread ones takes 1 ms.
         """
-        state = self.state
-        if state.version < 0 or span.from_us < state.covered_from_us:
-            return None
         listed = ", ".join(sorted({"tenant_id", "project_id", *columns}))
-        return owned(scope, Fragment(f"SELECT {listed} FROM hot"))
+        arms = [
+            self._tables[name].rows(listed, [piece.span for piece in pieces if piece.tier == name])
+            for name in _LOAD_SHARES
+            if any(piece.tier == name for piece in pieces)
+        ]
+        return owned(scope, joined(arms, " UNION ALL "))
 
-    def update(self, snapshot: Snapshot) -> None:
-        """Load what the snapshot has and memory has not; afterwards questions see exactly that version.
+    def update(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """Take in what the minute table gained; afterwards questions see exactly that version.
+
+        Args:
+            snapshots: of all roll-up tables, the minutes' no older than what the others have rolled in.
 
         Raises:
             duckdb.Error: a file could not be read; memory stays at the version it had.
         """
-        while snapshot.version != self.state.version:
+        while snapshots[MINUTES].version != self.state.version:
             try:
-                self.state = self._load(snapshot)
-            except duckdb.OutOfMemoryException:
-                if self._days_most == 0:
+                self._cursor.begin()
+                try:
+                    state = self._moved(snapshots)
+                    self._narrow(state)
+                    self._cursor.commit()
+                except BaseException:
+                    self._cursor.rollback()
+                    # The tables are as before, what they count of themselves is not.
+                    self._torn = True
                     raise
-                # Questions hold the memory, or a day is larger than its limit: the files answer for the older half.
-                self._days_most = min(self._days_most, max(1, len(self.state.days))) // 2
+                self.state, self._torn = state, False
+            except duckdb.OutOfMemoryException:
+                if not self._gave_way():
+                    raise
 
-    def _load(self, snapshot: Snapshot) -> HotState:
-        active: dict[int, list[ActiveFile]] = {}
-        for files in snapshot.by_tenant.values():
-            for one in files:
-                active.setdefault(one.from_us // DAY_US * DAY_US, []).append(one)
-        loaded = {day.start_us: day for day in self.state.days}
-        held, moved = _held(self.state.days, snapshot)
-        kept: list[Day] = []
-        covered_from_us = 0
-        self._cursor.begin()
-        try:
-            for start_us in sorted(active, reverse=True):
-                # A day to be loaded needs room below the limit, or one at the limit would come and go.
-                share = 1.0 if start_us in loaded else _LOAD_SHARE
-                full = kept and self._memory_used() > self._memory_bytes * share
-                if full or len(kept) >= self._days_most:
-                    # Newest first, so what is left out is older than all that is kept.
-                    covered_from_us = start_us + DAY_US
-                    break
-                kept.append(self._day(start_us, active[start_us], loaded.get(start_us), held=held, moved=moved))
-            for start_us in loaded.keys() - {one.start_us for one in kept}:
-                self._cursor.execute("DELETE FROM hot WHERE day_ = ?", [loaded[start_us].number])
-            self._swept()
-            self._cursor.commit()
-        except BaseException:
-            self._cursor.rollback()
-            raise
-        return HotState(snapshot.version, covered_from_us, tuple(kept))
+    def _moved(self, snapshots: Mapping[str, Snapshot]) -> HotState:
+        known, version = self.state, snapshots[MINUTES].version
+        gained = None if self._torn else changes(self._root, known.version + 1, version)
+        if gained is None:
+            return HotState(version, {name: self._loaded(name, snapshots) for name in _LOAD_SHARES})
+        return HotState(
+            version, {name: self._grown(name, tier, gained, snapshots) for name, tier in known.tiers.items()}
+        )
 
-    def _day(
-        self, start_us: int, active: list[ActiveFile], day: Day | None, *, held: frozenset[str], moved: frozenset[str]
-    ) -> Day:
-        paths = frozenset(one.path for one in active)
-        if day is None or day.files - paths - moved:
-            # Rows left the table, or we cannot tell: only loading the day anew is surely right.
-            day, held = Day(start_us, frozenset(), 0), frozenset()
-            self._cursor.execute("DELETE FROM hot WHERE day_ = ?", [day.number])
-        new_rows = day.new_rows
-        for chunk in _chunks(one for one in active if one.path not in held):
-            new_rows += self._insert(day, self._read(chunk), merged=False)
-            if new_rows >= self._merge_rows:
-                self._merge(day)
-                new_rows = 0
-        return Day(start_us, paths, new_rows)
+    def _narrow(self, state: HotState) -> None:
+        """Promise no more than both states hold, before the new one is there: questions may begin in between."""
+        promised = {
+            name: replace(tier, covered_from_us=max(tier.covered_from_us, state.tiers[name].covered_from_us))
+            for name, tier in self.state.tiers.items()
+        }
+        self.state = HotState(self.state.version, promised)
 
-    def _merge(self, day: Day) -> None:
-        unmerged = "day_ = ? AND NOT merged_"
-        partials = self._cursor.sql(
-            f"SELECT {_COLUMNS} FROM hot WHERE {unmerged}", params=[day.number]
-        ).to_arrow_table()
-        self._cursor.execute(f"DELETE FROM hot WHERE {unmerged}", [day.number])
-        self._insert(day, merge([partials], keys=_KEYS), merged=True)
+    def _loaded(self, name: str, snapshots: Mapping[str, Snapshot]) -> Tier:
+        """The tier anew, newest days first until its share of the memory is full."""
+        table = self._tables[name]
+        table.clear()
+        files = _by_day(rolled_files(name, snapshots, self._root))
+        kept: list[int] = []
+        for start_us in sorted(files, reverse=True):
+            full = kept and self._memory_used() > self._memory_bytes * _LOAD_SHARES[name]
+            if full or len(kept) >= self._days_most[name]:
+                return Tier(start_us + DAY_US, tuple(kept))
+            table.load(start_us, files[start_us])
+            kept.append(start_us)
+        return Tier(0, tuple(kept))
 
-    def _swept(self) -> None:
-        """Write the table anew once most of what it ever took in is deleted: deleted rows keep their memory."""
-        live = int(self._cursor.execute("SELECT count(*) FROM hot").fetchall()[0][0])
-        if self._rows_ever > 2 * live + _SWEEP_ROWS:
-            self._cursor.execute("CREATE OR REPLACE TABLE hot AS SELECT * FROM hot ORDER BY day_")
-            self._rows_ever = live
+    def _grown(self, name: str, tier: Tier, gained: Changes, snapshots: Mapping[str, Snapshot]) -> Tier:
+        table, days = self._tables[name], set(tier.days)
+        appended: dict[int, list[str]] = {}
+        for (_, event_date), path in gained.appended:
+            appended.setdefault(day_start_us(event_date), []).append(str(self._root / path))
+        rewritten = {day_start_us(event_date) for _, event_date in gained.rewritten}
+        for start_us in rewritten:
+            # The minute files alone are surely right for a day that lost rows.
+            table.drop(start_us)
+            active = _by_day(active_files(snapshots[MINUTES])).get(start_us, [])
+            if start_us >= tier.covered_from_us and active:
+                table.load(start_us, active)
+                days.add(start_us)
+        for start_us, paths in appended.items():
+            if start_us >= tier.covered_from_us and start_us not in rewritten:
+                table.load(start_us, paths)
+                days.add(start_us)
+        table.sweep()
+        grown = replace(tier, days=tuple(sorted(days, reverse=True)))
+        return self._shrunk(name, grown) if self._memory_used() > self._memory_bytes else grown
 
-    def _read(self, files: Sequence[ActiveFile]) -> pa.Table:
-        read = read_files(one.path for one in files)
-        return self._cursor.sql(f"SELECT {_COLUMNS} FROM ({read.text})", params=list(read.parameters)).to_arrow_table()
+    def _shrunk(self, name: str, tier: Tier) -> Tier:
+        """Without its older half of days; coarser tiers give way only when minutes have no more to give."""
+        if len(tier.days) < 2 or (name != MINUTES and len(self.state.tiers[MINUTES].days) > 1):
+            return tier
+        kept = tier.days[: len(tier.days) // 2]
+        for start_us in tier.days[len(kept) :]:
+            self._tables[name].drop(start_us)
+        return Tier(tier.days[len(kept)] + DAY_US, kept)
 
-    def _insert(self, day: Day, rows: pa.Table, *, merged: bool) -> int:
-        self._cursor.register("incoming", rows)
-        try:
-            self._cursor.execute(f"INSERT INTO hot SELECT ?, ?, {_COLUMNS} FROM incoming", [day.number, merged])
-        finally:
-            self._cursor.unregister("incoming")
-        self._rows_ever += rows.num_rows
-        return int(rows.num_rows)
+    def _gave_way(self) -> bool:
+        """Load fewer days next time, minutes first; False when nothing is left to give.
+
+        Questions hold the memory, or a day is larger than the limit: the files answer for the older days.
+        """
+        for name in reversed(_LOAD_SHARES):
+            if self._days_most[name] > 0:
+                held = len(self.state.tiers[name].days) if self.state.tiers else _DAYS_MAX
+                self._days_most[name] = min(self._days_most[name], max(1, held)) // 2
+                return True
+        return False
 
     def _memory_used(self) -> int:
         told = self._cursor.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()
         return int(told[0][0] or 0)
 
 
-def _held(days: Sequence[Day], snapshot: Snapshot) -> tuple[frozenset[str], frozenset[str]]:
-    """Active paths whose rows are in memory, and the loaded paths whose rows merely moved to some of those.
-
-    A compaction of files that are all loaded brings nothing new. One that also took in files committed since we last
-    looked does, and cannot be told apart row by row: its days load anew.
-    """
-    loaded = frozenset(path for day in days for path in day.files)
-    held, moved = loaded, frozenset[str]()
-    for rewrite in snapshot.rewrites:
-        if rewrite.removed <= held:
-            held, moved = held - rewrite.removed | rewrite.added, moved | rewrite.removed
-    active = {one.path for files in snapshot.by_tenant.values() for one in files}
-    return (held, moved) if held <= active else (loaded, frozenset())
-
-
-def _chunks(files: Iterable[ActiveFile]) -> Iterable[list[ActiveFile]]:
-    chunk: list[ActiveFile] = []
-    rows = 0
+def _by_day(files: Iterable[RolledFile]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
     for one in files:
-        chunk.append(one)
-        rows += max(one.row_count, 0)
-        if rows >= _LOAD_ROWS:
-            yield chunk
-            chunk, rows = [], 0
-    if chunk:
-        yield chunk
+        found.setdefault(one.start_us, []).append(one.path)
+    return found

@@ -17,6 +17,7 @@ import structlog
 from cluster.clock import Clock
 from cluster.errors import HubError, NotFound, Unavailable
 from cluster.lake.scan import Snapshot, TableReader, row_counts
+from cluster.lake.tables import MINUTES, ROLLUPS
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.correlate.trace import assemble
@@ -32,8 +33,10 @@ from serving.database import Database
 from serving.event_search import rows_of_trace, search_events
 from serving.hot_rollups import HotRollups
 from serving.relations import lake_rows
+from serving.rolled import rollup_rows
 
-TABLES_READ: Final = ("events", "rollup_1m", "dead_letters")
+# The minutes last: they are then no older than what the coarse tables have rolled in.
+TABLES_READ: Final = ("events", "dead_letters", *reversed(ROLLUPS))
 # Answers kept; each is at most some hundred kilobytes of JSON, and most are two.
 _CACHE_BYTES: Final = 64 * 1024 * 1024
 # Half of the memory limit for the hot days, the other half for questions.
@@ -78,7 +81,8 @@ class QueryEngine:
             queue=settings.query_queue,
             clock=clock,
         )
-        self._hot = HotRollups(self._database.connection, memory_bytes=int(settings.query_memory_bytes * hot_share))
+        memory_bytes = int(settings.query_memory_bytes * hot_share)
+        self._hot = HotRollups(self._database.connection, settings.lake, memory_bytes=memory_bytes)
         self._cache = AnswerCache(_CACHE_BYTES)
         self._running: dict[tuple[Any, ...], asyncio.Task[Answer]] = {}
         self._refreshing = threading.Lock()
@@ -104,11 +108,9 @@ class QueryEngine:
         with self._refreshing:
             if self._stopped.is_set():
                 return
-            for name, reader in self._readers.items():
-                snapshot = reader.refresh()
-                if name == "rollup_1m":
-                    self._hot.update(snapshot)
-                self._snapshots[name] = snapshot
+            snapshots = {name: reader.refresh() for name, reader in self._readers.items()}
+            self._hot.update(snapshots)
+            self._snapshots = snapshots
 
     def check_health(self) -> None:
         """Raises:
@@ -121,7 +123,8 @@ class QueryEngine:
         """A timeseries or an aggregate, see `models.query.request`."""
         request = parse_metrics(kind, parameters, now_us=self._clock.now_us())
         plan = choose(request, groups_max=self._settings.groups_max)
-        snapshot = self._snapshots[plan.tier]
+        # Every roll-up tier is followed to the version of the minutes.
+        snapshot = self._snapshots[MINUTES if plan.from_rollups else "events"]
         return await self._answered((scope, request), snapshot, lambda run: execute(plan, self._rows(scope, plan), run))
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
@@ -185,8 +188,9 @@ class QueryEngine:
     def _rows(self, scope: TenantScope, plan: Plan) -> Callable[[Range], Fragment]:
         def rows(span: Range) -> Fragment:
             # Snapshots are taken here, not when the question came: a retry must not name the files that went away.
-            hot = self._hot.rows(scope, span, plan.columns) if plan.tier == "rollup_1m" else None
-            return hot or lake_rows(scope, self._snapshots[plan.tier], span)
+            if not plan.from_rollups:
+                return lake_rows(scope, self._snapshots["events"], span)
+            return rollup_rows(scope, plan, span, hot=self._hot, lake=self._settings.lake, snapshots=self._snapshots)
 
         return rows
 

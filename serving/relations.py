@@ -33,12 +33,16 @@ def owned(scope: TenantScope, rows: Fragment) -> Fragment:
     return placed("SELECT * FROM ({}) AS seen WHERE {} AND project_id = ?", rows, tenants, bound(scope.project_id))
 
 
+def file_rows(scope: TenantScope, table: str, paths: Iterable[str]) -> Fragment:
+    """SELECT of the rows of some of a table's files that may be seen."""
+    listed = list(paths)
+    return owned(scope, read_files(listed)) if listed else empty_rows(table)
+
+
 def lake_rows(scope: TenantScope, snapshot: Snapshot, span: Range) -> Fragment:
     """SELECT of a table's rows that may be seen and can lie in the range, from the files alone."""
     found = files(scope, snapshot, span.from_us, span.to_us)
-    if not found:
-        return empty_rows(snapshot.table)
-    return owned(scope, read_files(one.path for one in found))
+    return file_rows(scope, snapshot.table, (one.path for one in found))
 
 
 def empty_rows(table: str) -> Fragment:

@@ -30,7 +30,8 @@ class TableWriter:
 
     def __init__(self, lake: Path, table: Table) -> None:
         self.table = table
-        self._root = lake / table.name
+        # Folder that the paths of its files are below.
+        self.root = lake / table.name
         self._handle = open_or_create(lake, table)
         self._since_checkpoint = 0
         self._known: dict[str, int] = {}
@@ -47,12 +48,17 @@ class TableWriter:
 
     def reopen(self) -> None:
         """Read the table from storage again, after a commit whose outcome is unknown."""
-        self._handle = DeltaTable(str(self._root))
+        self._handle = DeltaTable(str(self.root))
 
-    def append(self, files: Sequence[StagedFile], sequences: Mapping[str, int]) -> int:
+    def append(
+        self, files: Sequence[StagedFile], sequences: Mapping[str, int], *, removed: Sequence[Mapping[str, object]] = ()
+    ) -> int:
         """Add files and move each journal to its sequence, in one commit.
 
         The caller has left out what `last_sequence` says is in.
+
+        Args:
+            removed: rows of `active_files` whose rows are told anew in `files`.
 
         Returns:
             The new table version, durable and re-read.
@@ -63,6 +69,19 @@ class TableWriter:
         """
         now_ms = time.time_ns() // 1_000_000
         actions: list[AddAction | RemoveAction] = [
+            RemoveAction(
+                path=str(file["path"]),
+                data_change=True,
+                deletion_timestamp=now_ms,
+                size=int(str(file["size_bytes"])),
+                partition_values={
+                    "tenant_id": str(file["partition.tenant_id"]),
+                    "event_date": str(file["partition.event_date"]),
+                },
+            )
+            for file in removed
+        ]
+        actions += [
             AddAction(
                 path=file.path,
                 size=file.size_bytes,
@@ -112,7 +131,7 @@ class TableWriter:
             post_commithook_properties=_NO_HOOKS,
         )
         version = before + 1
-        log = self._root / "_delta_log"
+        log = self.root / "_delta_log"
         sync_file(log / f"{version:020d}.json")
         sync_folder(log)
         self._handle.update_incremental()
@@ -134,7 +153,7 @@ class TableWriter:
         if self._since_checkpoint < CHECKPOINT_EVERY:
             return
         self._since_checkpoint = 0
-        log = self._root / "_delta_log"
+        log = self.root / "_delta_log"
         self._handle.create_checkpoint()
         for path in log.glob(f"{version:020d}.checkpoint*.parquet"):
             sync_file(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -13,20 +12,13 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from cluster.errors import HubError
-from cluster.lake.tables import TABLES, uri
+from cluster.lake.changes import TableUnreadable, inside
+from cluster.lake.tables import MINUTES, TABLES, uri
 from cluster.tenancy import TenantScope
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Other writers cut statistics to milliseconds, downwards.
 _STATISTICS_SLACK_US: Final = 1_000
-
-
-class TableUnreadable(HubError):
-    """The table uses a feature that reading its files directly would get wrong."""
-
-    code = "table_unreadable"
-    hint = "Rewrite the table without deletion vectors (`llmhub job rebuild_rollups` does for roll-ups)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +41,19 @@ class ActiveFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewrite:
-    """One compaction: the rows of the removed paths, and no others, are in the added ones."""
-
-    removed: frozenset[str]
-    added: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One version of one table.
 
     Attributes:
         version: Delta version; -1 while the table does not exist.
         by_tenant: each tenant's active files.
-        rewrites: commits since the snapshot before that only moved the same rows to other files, in their order.
+        rolled: last version of the minute roll-ups that is in this table; 0 for tables that are not rolled from them.
     """
 
     table: str
     version: int = -1
     by_tenant: Mapping[str, tuple[ActiveFile, ...]] = field(default_factory=dict)
-    rewrites: tuple[Rewrite, ...] = ()
+    rolled: int = 0
 
 
 def files(scope: TenantScope, snapshot: Snapshot, from_us: int, to_us: int) -> list[ActiveFile]:
@@ -124,12 +108,12 @@ class TableReader:
         known = {one.path: one for active in self.snapshot.by_tenant.values() for one in active}
         by_tenant: dict[str, list[ActiveFile]] = {}
         for row in pa.table(handle.get_add_actions(flatten=True)).to_pylist():
-            path = str(self._root / _inside(str(row["path"])))
+            path = str(self._root / inside(str(row["path"])))
             one = known.get(path) or self._file(path, row)
             by_tenant.setdefault(one.tenant_id, []).append(one)
-        rewrites = self._rewrites(self.snapshot.version + 1, version) if self.snapshot.version >= 0 else ()
+        rolled = handle.transaction_version(MINUTES) or 0
         self.snapshot = Snapshot(
-            self.snapshot.table, version, {tenant: tuple(active) for tenant, active in by_tenant.items()}, rewrites
+            self.snapshot.table, version, {tenant: tuple(active) for tenant, active in by_tenant.items()}, int(rolled)
         )
         return self.snapshot
 
@@ -167,30 +151,6 @@ class TableReader:
             from_us=start if low is None else _us(low),
             to_us=start + 86_400_000_000 - 1 if high is None else _us(high) + _STATISTICS_SLACK_US,
         )
-
-    def _rewrites(self, first: int, last: int) -> tuple[Rewrite, ...]:
-        found = []
-        for version in range(first, last + 1):
-            try:
-                lines = (self._root / "_delta_log" / f"{version:020d}.json").read_text().splitlines()
-            except OSError:
-                # Cleaned up already: what we cannot prove to be a rewrite counts as a change.
-                continue
-            actions = [json.loads(line) for line in lines]
-            moves = [(kind, one[kind]) for one in actions for kind in ("add", "remove") if kind in one]
-            if moves and not any(told.get("dataChange", True) for _, told in moves):
-                paths = {
-                    kind: [str(self._root / _inside(told["path"])) for k, told in moves if k == kind]
-                    for kind, _ in moves
-                }
-                found.append(Rewrite(frozenset(paths.get("remove", ())), frozenset(paths.get("add", ()))))
-        return tuple(found)
-
-
-def _inside(path: str) -> str:
-    if path.startswith("/") or "://" in path or ".." in path.split("/"):
-        raise TableUnreadable(f"the log names a file outside its table: {path[:120]!r}")
-    return path
 
 
 def _us(at: datetime) -> int:

@@ -40,6 +40,22 @@ class Table:
         return pa.schema([*_PARTITION_FIELDS, *self.schema])
 
 
+# Roll-up tables, finest first, with the length of a window in microseconds. The first is made by the shards, the
+# others are rolled from it (actors/rollover.py).
+MINUTES: Final = "rollup_1m"
+ROLLUPS: Final[dict[str, int]] = {MINUTES: 60_000_000, "rollup_1h": 3_600_000_000, "rollup_1d": 86_400_000_000}
+
+
+def _rollup(name: str) -> Table:
+    return Table(
+        name=name,
+        schema=ROLLUP_SCHEMA,
+        time_column="window_start",
+        dictionary=("window_start", *ROLLUP_DIMENSIONS),
+        sort=("window_start", "module", "kind"),
+    )
+
+
 TABLES: Final[dict[str, Table]] = {
     "events": Table(
         name="events",
@@ -52,13 +68,7 @@ TABLES: Final[dict[str, Table]] = {
         ),
         sort=("occurred_at",),
     ),
-    "rollup_1m": Table(
-        name="rollup_1m",
-        schema=ROLLUP_SCHEMA,
-        time_column="window_start",
-        dictionary=("window_start", *ROLLUP_DIMENSIONS),
-        sort=("window_start", "module", "kind"),
-    ),
+    **{name: _rollup(name) for name in ROLLUPS},
     "dead_letters": Table(
         name="dead_letters",
         schema=DEAD_LETTER_SCHEMA,

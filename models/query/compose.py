@@ -74,7 +74,7 @@ class Composition:
         return [MEASURES[name] for name in self.plan.request.measures]
 
     def _sql(self, measure: Measure) -> str | None:
-        text = measure.rollup_sql if self.plan.tier == "rollup_1m" else measure.event_sql
+        text = measure.rollup_sql if self.plan.from_rollups else measure.event_sql
         return None if text is None else text.replace("{" + SECONDS + "}", self._seconds())
 
     def _seconds(self) -> str:
@@ -123,7 +123,7 @@ def largest(whole: Composition, *, groups: int) -> Fragment:
     plan = whole.plan
     additive = [MEASURES[name] for name in plan.request.measures if MEASURES[name].terms and not MEASURES[name].per]
     weight = additive[0] if additive else MEASURES["event_count"]
-    text = weight.rollup_sql if plan.tier == "rollup_1m" else weight.event_sql
+    text = weight.rollup_sql if plan.from_rollups else weight.event_sql
     columns = ", ".join(group_columns(plan))
     return placed(
         f"SELECT {columns} FROM ({{}}) AS r GROUP BY {columns} ORDER BY {text} DESC, {columns} LIMIT {groups}",

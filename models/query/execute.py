@@ -38,6 +38,8 @@ def execute(plan: Plan, rows: Rows, run: Run) -> dict[str, Any]:
         # The compared range may hold groups by the million that the asked one does not: only the told ones matter.
         parts[1] = fold(parts[1], largest(parts[0], groups=plan.groups_max))
     head: dict[str, Any] = {"tier": plan.tier, "reason": plan.reason}
+    if len(plan.tiers) > 1:
+        head["tiers"] = list(plan.tiers)
     if folded:
         head["folded"] = True
     if plan.request.step_us:
@@ -58,7 +60,7 @@ def _values(part: Composition, run: Run) -> tuple[dict[Key, Values], bool]:
     told = [(name, f"v_{name}") for name in plan.request.measures if f"v_{name}" in table.names]
     columns = {name: table.column(column) for name, column in told}
     found = {key: {name: column[index] for name, column in columns.items()} for index, key in enumerate(keys)}
-    if plan.tier == "rollup_1m":
+    if plan.from_rollups:
         _add_quantiles(part, run, found)
         _add_distincts(part, run, found)
     return found, True

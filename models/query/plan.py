@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from cluster.errors import RequestInvalid
 from models.measures import MEASURES
 from models.query.request import MetricsRequest
-from models.query.times import MINUTE_US, Range, points
+from models.query.times import DAY_US, HOUR_US, MINUTE_US, Range, points
 
-Tier = Literal["rollup_1m", "events"]
+Tier = Literal["rollup_1d", "rollup_1h", "rollup_1m", "events"]
+
+# Roll-up tables, coarsest first, with the length of a window.
+_WINDOWS: Final[tuple[tuple[Tier, int], ...]] = (
+    ("rollup_1d", DAY_US),
+    ("rollup_1h", HOUR_US),
+    ("rollup_1m", MINUTE_US),
+)
+_CALLED: Final[dict[Tier, str]] = {"rollup_1d": "day", "rollup_1h": "hour", "rollup_1m": "minute"}
+# Fewer whole windows than this in a range are not worth a table of their own.
+_WINDOWS_MIN: Final = 2
 
 # Values in one answer, all series together: what a browser draws and a replica holds without noticing.
 VALUES_MAX: Final = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a range and the roll-up table that answers it; it begins and ends with a window of that table."""
+
+    tier: Tier
+    span: Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +39,7 @@ class Plan:
     """A request with the table that answers it.
 
     Attributes:
+        tier: coarsest table that answers a part of the range.
         reason: why that table, for the person who wonders about the time it took.
         groups_max: groups told one by one; with more, the largest are and the rest is folded into one.
     """
@@ -31,8 +50,25 @@ class Plan:
     groups_max: int
 
     @property
+    def from_rollups(self) -> bool:
+        """The rows are partials of ROLLUP_SCHEMA, not events."""
+        return self.tier != "events"
+
+    @property
     def time_column(self) -> str:
-        return "window_start" if self.tier == "rollup_1m" else "occurred_at"
+        return "window_start" if self.from_rollups else "occurred_at"
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """Every table that answers a part of the range, coarsest first."""
+        if not self.from_rollups:
+            return (self.tier,)
+        used = {piece.tier for piece in self.pieces(self.request.span)}
+        return tuple(name for name, _ in _WINDOWS if name in used)
+
+    def pieces(self, span: Range) -> tuple[Piece, ...]:
+        """The range cut so that whole days and hours come from their tables and the rest from finer ones."""
+        return _cut(span, tuple(one for one in _WINDOWS if one[1] <= dict(_WINDOWS)[self.tier]))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -74,4 +110,38 @@ def choose(request: MetricsRequest, *, groups_max: int) -> Plan:
         return Plan(request, "events", f"only raw events have {raw[0]}", most)
     if not request.span.on_minutes or request.compare_us % MINUTE_US:
         return Plan(request, "events", "the range does not start and end on a minute", most)
-    return Plan(request, "rollup_1m", "minute roll-ups hold every asked field", most)
+    return _coarsest(request, most)
+
+
+def _coarsest(request: MetricsRequest, groups_max: int) -> Plan:
+    """The plan over the coarsest roll-ups whose windows fit the buckets and at least twice into the range."""
+    step_us = request.step_us
+    for name, window_us in _WINDOWS:
+        fits = step_us % window_us == 0
+        if name == "rollup_1m" or (fits and _whole(request.span, window_us).length_us >= _WINDOWS_MIN * window_us):
+            plan = Plan(request, name, f"{_CALLED[name]} roll-ups hold every asked field", groups_max)
+            finer = plan.tiers[1:]
+            if not finer:
+                return plan
+            ends = " and ".join(f"{_CALLED[one]} roll-ups" for one in finer)
+            return replace(plan, reason=f"{plan.reason}; {ends} hold the ends of the range")
+    raise AssertionError("unreachable")
+
+
+def _whole(span: Range, window_us: int) -> Range:
+    """The windows that lie in the range entirely; of no length when there is none."""
+    from_us = -(-span.from_us // window_us) * window_us
+    return Range(from_us, max(from_us, span.to_us // window_us * window_us))
+
+
+def _cut(span: Range, windows: tuple[tuple[Tier, int], ...]) -> tuple[Piece, ...]:
+    if span.length_us <= 0:
+        return ()
+    (name, window_us), *finer = windows
+    if not finer:
+        return (Piece(name, span),)
+    middle = _whole(span, window_us)
+    if middle.length_us < _WINDOWS_MIN * window_us:
+        return _cut(span, tuple(finer))
+    before, after = Range(span.from_us, middle.from_us), Range(middle.to_us, span.to_us)
+    return (*_cut(before, tuple(finer)), Piece(name, middle), *_cut(after, tuple(finer)))

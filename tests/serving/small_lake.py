@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import RemoveAction
 
+from actors.rollover import Rollover
 from cluster.clock import ManualClock
 from cluster.contract.columns import EVENT_SCHEMA
 from cluster.lake.commit import TableWriter
 from cluster.lake.scan import Snapshot, TableReader, files
 from cluster.lake.stage import stage
-from cluster.lake.tables import TABLES
+from cluster.lake.tables import ROLLUPS, TABLES
 from cluster.settings import Settings
 from cluster.tenancy import TenantId, TenantScope
 from models.aggregate.rollup import MINUTE_US, merge, roll
@@ -103,6 +104,13 @@ class Lake:
             for one in found
         ]
         writer.replace(removed, staged)
+
+    def roll(self) -> None:
+        """Take the minutes into hours and days, as the committer does."""
+        writers = {name: self._writer(name) for name in ROLLUPS}
+        rollover = Rollover(self.settings, writers, clock=self.clock)
+        while (due := rollover.choose()) is not None:
+            rollover.commit(due, rollover.merge(due))
 
     def _snapshot(self, table: str) -> Snapshot:
         return TableReader(self.settings.lake, table).refresh()

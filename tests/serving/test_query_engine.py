@@ -15,7 +15,9 @@ import pytest
 from cluster.clock import SystemClock
 from cluster.errors import Busy, NotFound, QueryTimeout
 from cluster.lake.scan import TableReader, files, row_counts
+from cluster.lake.tables import ROLLUPS
 from cluster.tenancy import TenantId, TenantScope
+from models.query.plan import Piece
 from models.query.sql import Fragment, Run
 from models.query.times import Range
 from serving.database import Database
@@ -92,18 +94,21 @@ def test_late_rows_and_compaction_leave_every_answer_right(tmp_path: Path) -> No
     engine.close()
 
 
-def test_partials_merged_in_memory_hold_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tier", ROLLUPS)
+def test_partials_merged_in_memory_hold_the_same(tmp_path: Path, tier: str) -> None:
     lake = Lake(tmp_path)
     rows = random_rows(600, seed=3, days=1)
-    reader = TableReader(lake.settings.lake, "rollup_1m")
+    readers = {name: TableReader(lake.settings.lake, name) for name in reversed(ROLLUPS)}
     with duckdb.connect(":memory:") as connection:
-        hot = HotRollups(connection, memory_bytes=10**9, merge_rows=50)
+        hot = HotRollups(connection, lake.settings.lake, memory_bytes=10**9, merge_rows=50)
         for start in (0, 200, 400):
             lake.seal("alpha", rows[start : start + 200])
-            hot.update(reader.refresh())
+            if start == 200:
+                lake.roll()
+            hot.update({name: reader.refresh() for name, reader in readers.items()})
         columns = ("window_start", "event_count", "cost_usd", "latency_buckets", "latency_bucket_counts")
-        seen = hot.rows(ALPHA, Range(NOW_US - DAY_US, NOW_US), columns)
-        assert seen is not None
+        assert hot.covers(tier, 0)
+        seen = hot.rows(ALPHA, [Piece(tier, Range(NOW_US - 2 * DAY_US, NOW_US))], columns)
         found = connection.execute(
             f"SELECT sum(event_count), sum(cost_usd), sum(list_sum(latency_bucket_counts)) FROM ({seen.text})",
             list(seen.parameters),

@@ -80,7 +80,7 @@ def test_a_timeseries_has_the_promised_shape(hub: Hub) -> None:
     assert answer.status_code == 200 and answer.headers["content-type"] == "application/json"
     told = answer.json()
     assert {"granularity", "tier", "version", "series", "from", "to"} <= told.keys()
-    assert told["tier"] == "rollup_1m" and told["granularity"] == "1h"
+    assert told["tier"] == "rollup_1h" and told["granularity"] == "1h"
     first = told["series"][0]
     assert first.keys() == {"measure", "unit", "group", "points"} and first["unit"] == "usd"
     assert len(first["points"]) == 72 and first["points"][0][0] == "2025-12-29T00:00:00.000000Z"

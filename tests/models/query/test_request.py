@@ -109,13 +109,15 @@ def test_a_single_parameter_sent_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("parameter", "tier"),
     [
-        (("group_by", "model"), "rollup_1m"),
+        (("group_by", "model"), "rollup_1h"),
+        (("from", "-90m"), "rollup_1m"),
+        (("from", "-30d"), "rollup_1d"),
         (("group_by", "user_id"), "events"),
         (("group_by", "attributes.team"), "events"),
         (("filter", "session_id:s"), "events"),
         (("from", "2025-12-31T00:00:00.5Z"), "events"),
         (("compare", "-30s"), "events"),
-        (("compare", "-7d"), "rollup_1m"),
+        (("compare", "-7d"), "rollup_1h"),
     ],
 )
 def test_the_tier_follows_from_the_fields_and_the_range(parameter: tuple[str, str], tier: str) -> None:

@@ -1,0 +1,90 @@
+"""What the commits between two versions of a table did to its rows, read from the Delta log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import msgspec
+
+from cluster.errors import HubError
+
+Partition = tuple[str, str]
+_EPOCH: Final = date(1970, 1, 1)
+
+
+class TableUnreadable(HubError):
+    """The table uses a feature that reading its files directly would get wrong."""
+
+    code = "table_unreadable"
+    hint = "Rewrite the table without deletion vectors and with its files inside its folder."
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Rows gained and lost. Compactions, which only move rows to other files, are not among them.
+
+    Attributes:
+        appended: (partition, path below the table) of each file that brought rows, in the order of commits. It may
+            have been compacted away since; it stays on disk until vacuum.
+        rewritten: partitions, (tenant_id, event_date), that lost rows: only reading them anew is surely right.
+    """
+
+    appended: tuple[tuple[Partition, str], ...] = ()
+    rewritten: frozenset[Partition] = frozenset()
+
+
+def changes(root: Path, first: int, last: int) -> Changes | None:
+    """What versions `first` to `last`, both included, changed; None when the log does not tell any more.
+
+    Raises:
+        TableUnreadable: a file lies outside the table's folder.
+    """
+    appended: list[tuple[Partition, str]] = []
+    rewritten: set[Partition] = set()
+    for version in range(first, last + 1):
+        try:
+            log = (root / "_delta_log" / f"{version:020d}.json").read_bytes()
+        except FileNotFoundError:
+            return None
+        for kind, told in _moves(log):
+            values = told.get("partitionValues")
+            if not values:
+                # Foreign writers may leave them out of a removal.
+                return None
+            partition = (str(values["tenant_id"]), str(values["event_date"]))
+            if kind == "add":
+                appended.append((partition, inside(unquote(str(told["path"])))))
+            else:
+                rewritten.add(partition)
+    return Changes(
+        tuple((partition, path) for partition, path in appended if partition not in rewritten), frozenset(rewritten)
+    )
+
+
+def day_start_us(event_date: str) -> int:
+    """First instant of a partition's day, microseconds since 1970 UTC."""
+    return (date.fromisoformat(event_date) - _EPOCH).days * 86_400_000_000
+
+
+def inside(path: str) -> str:
+    """The path of a table's file, below the table.
+
+    Raises:
+        TableUnreadable: it leads out of the table.
+    """
+    if path.startswith("/") or "://" in path or ".." in path.split("/"):
+        raise TableUnreadable(f"the log names a file outside its table: {path[:120]!r}")
+    return path
+
+
+def _moves(log: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    for line in log.splitlines():
+        action = msgspec.json.decode(line)
+        for kind in ("add", "remove"):
+            if kind in action and action[kind].get("dataChange", True):
+                yield kind, action[kind]
