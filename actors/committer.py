@@ -24,6 +24,7 @@ from cluster.lake.commit import TableWriter
 from cluster.lake.files import make_folder, replace
 from cluster.lake.stage import StagedFile
 from cluster.lake.tables import ANCHOR, TABLES
+from cluster.lake.vacuum import vacuum
 from cluster.settings import Settings
 
 log = structlog.get_logger("committer")
@@ -34,6 +35,7 @@ _NOTES: Final = 8
 Positions = dict[str, list[tuple[int, dict[str, int]]]]
 SEALS_PER_COMMIT_MAX: Final = 256
 UPKEEP_EVERY_S: Final = 1.0
+_VACUUM_EVERY_S: Final = 3_600.0
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Committer:
         self._load()
         self._writers = {name: TableWriter(settings.lake, table) for name, table in TABLES.items()}
         self._compactor = Compactor(settings, self._writers)
+        self._vacuumed_s = float("-inf")
         self._rollover = Rollover(settings, self._writers, clock=clock)
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(maxsize=4096)
         self._lock = threading.Lock()
@@ -247,6 +250,7 @@ class Committer:
             try:
                 self._roll()
                 self._compact()
+                self._vacuum()
             except (OSError, DeltaError, CommitLost) as error:
                 log.error("upkeep_failed", error=str(error)[:300])
                 with self._lock:
@@ -268,6 +272,16 @@ class Committer:
             merged = self._compactor.merge(chosen)
             with self._lock:
                 self._compactor.swap(chosen, merged)
+
+    def _vacuum(self) -> None:
+        """Free the disk once an hour; needs no lock, since it commits nothing."""
+        if self._clock.monotonic_s() - self._vacuumed_s < _VACUUM_EVERY_S:
+            return
+        self._vacuumed_s = self._clock.monotonic_s()
+        for name in TABLES:
+            count, size_bytes = vacuum(self._settings.lake, name, age_hours=self._settings.vacuum_age_hours)
+            if count:
+                log.info("vacuumed", table=name, files=count, size_bytes=size_bytes)
 
 
 def _by_journal(seals: Iterable[Seal]) -> dict[str, list[Seal]]:

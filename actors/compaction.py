@@ -9,11 +9,11 @@ from typing import Final
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import structlog
 from deltalake.transaction import RemoveAction
 
 from cluster.lake.commit import TableWriter
+from cluster.lake.scan import read_rows
 from cluster.lake.stage import StagedFile, stage
 from cluster.lake.tables import TABLES, Table
 from cluster.settings import Settings
@@ -113,8 +113,8 @@ class Compactor:
 
 
 def read_file(root: Path, table: Table, path: str) -> pa.Table:
-    """Rows of one file of a table, page checksums verified."""
-    return pq.ParquetFile(root / path, page_checksum_verification=True).read(table.schema.names).cast(table.schema)
+    """Rows of one file of a table, in the table's columns and types."""
+    return read_rows(root / path).select(table.schema.names).cast(table.schema)
 
 
 def _size(file: dict[str, object]) -> int:

@@ -7,13 +7,13 @@ shared by all senders of a replica, and a lone sender waits for nobody.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Any, Final
 
 import pyarrow as pa
 from ray.exceptions import PendingCallsLimitExceeded, RayActorError, RayTaskError
 
 from cluster.errors import HubError, ShardFull, Unavailable
+from cluster.fairness import RoundRobin
 
 # One call is journaled while the next is on its way.
 CALLS_MAX: Final = 2
@@ -28,12 +28,15 @@ Counts = tuple[int, int]
 
 
 class Lane:
-    """Batches on their way to one shard, from one event loop; the door's open requests bound what waits."""
+    """Batches on their way to one shard, from one event loop, tenants in turn.
+
+    The door's open requests, of all tenants and of each, bound what waits.
+    """
 
     def __init__(self, number: int, shard: Any) -> None:
         self._number = number
         self._shard = shard
-        self._waiting: deque[tuple[Batch, asyncio.Future[Counts]]] = deque()
+        self._waiting: RoundRobin[tuple[Batch, asyncio.Future[Counts]]] = RoundRobin()
         self._calls: set[asyncio.Task[None]] = set()
 
     async def admit(self, batch: Batch) -> Counts:
@@ -43,7 +46,7 @@ class Lane:
             ShardFull, Unavailable: nothing of the batch is owned; it may be sent again.
         """
         answer: asyncio.Future[Counts] = asyncio.get_running_loop().create_future()
-        self._waiting.append((batch, answer))
+        self._waiting.add(batch[0], (batch, answer))
         if len(self._calls) < CALLS_MAX:
             call = asyncio.create_task(self._carry())
             self._calls.add(call)
@@ -68,8 +71,8 @@ class Lane:
     def _next_group(self) -> list[tuple[Batch, asyncio.Future[Counts]]]:
         group: list[tuple[Batch, asyncio.Future[Counts]]] = []
         size = 0
-        while self._waiting and (not group or size + _size(self._waiting[0][0]) <= GROUP_BYTES_MAX):
-            group.append(self._waiting.popleft())
+        while self._waiting and (not group or size + _size(self._waiting.first()[0]) <= GROUP_BYTES_MAX):
+            group.append(self._waiting.take())
             size += _size(group[-1][0])
         return group
 

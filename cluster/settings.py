@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from cluster.errors import SettingsInvalid
@@ -12,6 +12,14 @@ from cluster.errors import SettingsInvalid
 _PREFIX = "HUB_"
 # Read by clients and by the bootstrap, not by the hub itself.
 _FOREIGN = frozenset({"HUB_URL", "HUB_API_KEY", "HUB_TORCH", "HUB_JOURNAL_DIR"})
+
+_ABOVE_0 = (
+    *("seal_bytes", "seal_age_s", "seen_limit", "body_bytes_max", "refresh_s", "query_timeout_s"),
+    *("vacuum_age_hours", "quota_burst_s", "dead_letter_window_s"),
+    *("sql_workers", "sql_memory_bytes", "sql_timeout_s", "sql_queue", "sql_rows_max", "sql_answer_bytes_max"),
+)
+# Hold passwords: handed on to the hub's own processes, never written down or shown.
+SECRET_VARIABLES = frozenset({"HUB_METADATA_URL", "HUB_MLFLOW_WEBHOOK_SECRET"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,8 @@ class Settings:
     # A partition with this many small files is compacted; files over the target are left alone.
     compact_files: int = 24
     compact_target_bytes: int = 128 * 1024 * 1024
+    # Files that left a table, or never became part of it, stay this long for readers of older versions.
+    vacuum_age_hours: int = 168
     # Body limits: as sent, inflated, and the inflation ratio from which a body is a bomb.
     body_bytes_max: int = 32 * 1024 * 1024
     inflated_bytes_max: int = 128 * 1024 * 1024
@@ -74,14 +84,37 @@ class Settings:
     groups_max: int = 10_000
     # Questions that may wait at one query replica before 429.
     query_queue: int = 256
+    # Processes for SQL of one query replica, started with the first statement, and the memory of each.
+    sql_workers: int = 2
+    sql_memory_bytes: int = 512 * 1024 * 1024
+    # A statement is cancelled after this time.
+    sql_timeout_s: float = 20.0
+    # Statements of one tenant that may wait or run at one query replica before 429.
+    sql_queue: int = 8
+    # Most rows and bytes of one answer to SQL.
+    sql_rows_max: int = 100_000
+    sql_answer_bytes_max: int = 32 * 1024 * 1024
     # Requests that may be open at one ingress replica, and wait for it, before 429.
     ingress_ongoing: int = 256
+    # What a tenant may send and ask in a second, over all replicas, unless it has values of its own; 0 is no limit.
+    quota_events_per_s: int = 0
+    quota_bytes_per_s: int = 0
+    quota_questions_per_s: int = 0
+    # Seconds of its rate that a tenant may use at once.
+    quota_burst_s: float = 10.0
+    # Part of a door replica's open requests and body memory that one tenant may hold, above 0 to 1.
+    tenant_share: float = 0.5
+    # A tenant whose rows are refused more often than this, 0 to 1, over the window raises an alarm.
+    dead_letter_share_max: float = 0.1
+    dead_letter_window_s: float = 300.0
     # A key looked up in the metadata store is trusted this long; revocation takes effect within it.
     key_cache_s: float = 2.0
     # Shared memory of the local Ray node; actors and doors hardly use it, jobs over many rows do.
     object_store_bytes: int = 256 * 1024 * 1024
     # Metadata database URL; empty means SQLite under `data`.
     metadata_url: str = ""
+    # Secret with which MLflow signs its webhooks; empty means that signatures are not looked at.
+    mlflow_webhook_secret: str = field(default="", repr=False)
     log_level: str = "info"
 
     @classmethod
@@ -108,9 +141,15 @@ class Settings:
         """Refuse values that contradict each other or their range."""
         if self.ack not in ("journal", "commit"):
             raise SettingsInvalid(f"HUB_ACK={self.ack!r} must be 'journal' or 'commit'")
-        for name in ("seal_bytes", "seal_age_s", "seen_limit", "body_bytes_max", "refresh_s", "query_timeout_s"):
+        for name in _ABOVE_0:
             if getattr(self, name) <= 0:
                 raise SettingsInvalid(f"HUB_{name.upper()} must be above 0")
+        for name in ("quota_events_per_s", "quota_bytes_per_s", "quota_questions_per_s"):
+            if getattr(self, name) < 0:
+                raise SettingsInvalid(f"HUB_{name.upper()} must be 0, for no limit, or above")
+        for name in ("tenant_share", "dead_letter_share_max"):
+            if not 0 < getattr(self, name) <= 1:
+                raise SettingsInvalid(f"HUB_{name.upper()} must be above 0 and at most 1")
         if self.shard_buffer_bytes < 2 * self.seal_bytes:
             raise SettingsInvalid(
                 "HUB_SHARD_BUFFER_BYTES must be at least twice HUB_SEAL_BYTES, or a seal stops intake"

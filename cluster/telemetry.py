@@ -41,6 +41,12 @@ ADMIT_SECONDS: Final = Metric(
 )
 # Rows at the doors of this replica; the ledger below counts them once for the whole hub.
 ROWS: Final = Metric("hub_rows_total", "counter", "Rows answered by this replica.", ("door", "result"))
+# Requests a quota or a tenant's share of the replica turned away; the log's lines name the tenants.
+QUOTA_REFUSALS: Final = Metric("hub_quota_refusals_total", "counter", "Requests refused by a quota.", ("quota",))
+# Near the alarm a tenant's sender is broken, or our decoder; of this replica, which sees its part of the requests.
+DEAD_LETTER_SHARE: Final = Metric(
+    "hub_dead_letter_share_ratio", "gauge", "Part of a tenant's rows refused in the last minutes.", ("tenant",)
+)
 # From the ledger, by tenant: the first and the largest tenants, the rest under "_other".
 ACCEPTED: Final = Metric("hub_events_accepted_total", "counter", "Events journaled.", ("tenant",))
 COMMITTED: Final = Metric("hub_events_committed_total", "counter", "Events in the Delta table.", ("tenant",))
@@ -60,6 +66,8 @@ CATALOGUE: Final = (
     DECODE_SECONDS,
     ADMIT_SECONDS,
     ROWS,
+    QUOTA_REFUSALS,
+    DEAD_LETTER_SHARE,
     ACCEPTED,
     COMMITTED,
     REPEATED,
@@ -88,6 +96,7 @@ class Telemetry:
         self.decode_seconds = self._histogram(DECODE_SECONDS)
         self.admit_seconds = self._histogram(ADMIT_SECONDS)
         self.rows = self._counter(ROWS)
+        self.quota_refusals = self._counter(QUOTA_REFUSALS)
 
     def _counter(self, metric: Metric) -> Counter:
         return Counter(metric.name, metric.help, metric.labels, registry=self.registry)

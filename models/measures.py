@@ -6,6 +6,7 @@ distinct count. One definition is rendered to SQL over raw events and to SQL ove
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -105,6 +106,11 @@ class Measure:
         return (*(term.lstrip("-") for term in self.terms), *divisor)
 
     @property
+    def additive(self) -> bool:
+        """The values of the parts of a whole add up to its value."""
+        return bool(self.terms) and not self.per and not any(term.startswith("-") for term in self.terms)
+
+    @property
     def rollup_sql(self) -> str | None:
         """DuckDB aggregate over ROLLUP_SCHEMA rows; None where `needs` is set. May hold `{seconds}`."""
         if self.needs is not None:
@@ -162,12 +168,17 @@ _TABLE: Final = (
             meaning="Failed calls per call; null without a call."),
     Measure(name="latency_ms_avg", unit="ms", terms=("latency_ms_sum",), per="latency_count",
             meaning="Mean duration of the calls that told one."),
+    Measure(name="latency_ms_count", unit="count", terms=("latency_count",), meaning="Calls that told a duration."),
     Measure(name="latency_ms_p50", unit="ms", quantile=0.50, needs="latency_histogram", meaning="Median duration."),
     Measure(name="latency_ms_p95", unit="ms", quantile=0.95, needs="latency_histogram",
             meaning="Duration that 95 of 100 calls stay within."),
     Measure(name="latency_ms_p99", unit="ms", quantile=0.99, needs="latency_histogram",
             meaning="Duration that 99 of 100 calls stay within."),
     Measure(name="latency_ms_max", unit="ms", largest=_LATENCY_MAX, meaning="Longest duration, exact."),
+    Measure(name="ttft_ms_count", unit="count", terms=("ttft_count",),
+            meaning="Calls that told the wait for the first token."),
+    Measure(name="ttft_ms_avg", unit="ms", terms=("ttft_ms_sum",), per="ttft_count",
+            meaning="Mean wait for the first token."),
     Measure(name="ttft_ms_p50", unit="ms", quantile=0.50, needs="ttft_histogram",
             meaning="Median wait for the first token."),
     Measure(name="ttft_ms_p95", unit="ms", quantile=0.95, needs="ttft_histogram",
@@ -203,7 +214,31 @@ _TABLE: Final = (
             meaning="Evaluations that blocked or denied, per evaluation; null without an evaluation."),
 )  # fmt: skip
 
-MEASURES: Final[dict[str, Measure]] = {measure.name: measure for measure in _TABLE}
+_QUANTILE: Final = re.compile(r"(latency|ttft)_ms_p([0-9]{1,2}(?:\.[0-9]{1,6})?)")
+
+
+class Measures(dict[str, Measure]):
+    """The measures by name. Looked up, a quantile that is not listed is made: `latency_ms_p99.9`, `ttft_ms_p10`."""
+
+    def __missing__(self, name: str) -> Measure:
+        found = _QUANTILE.fullmatch(name)
+        quantile = float(Decimal(found[2]) / 100) if found else 0.0
+        if found is None or not 0 < quantile < 1:
+            raise KeyError(name)
+        need: Need = "latency_histogram" if found[1] == "latency" else "ttft_histogram"
+        meaning = f"{'Duration' if found[1] == 'latency' else 'Wait for the first token'}, quantile {quantile:g}."
+        return Measure(name=name, unit="ms", quantile=quantile, needs=need, meaning=meaning)
+
+
+MEASURES: Final = Measures({measure.name: measure for measure in _TABLE})
+
+
+def measure(name: str) -> Measure | None:
+    """The measure of that name, listed or a quantile; None where there is none."""
+    try:
+        return MEASURES[name]
+    except KeyError:
+        return None
 
 
 def finalise(measure: Measure, partial: Mapping[str, Any], *, seconds: float) -> Value:

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import ray
@@ -89,6 +90,8 @@ class Ingress:
 
 def compose(settings: Settings) -> Application:
     """The application for these settings, ready for `serve.run(…, name=APPLICATION, route_prefix="/")`."""
+    # Told, not found out: each replica grants its share of a tenant's quota.
+    settings = replace(settings, ingress_replicas=settings.ingress_replicas or max(1, _cores() // 2))
     environment = settings.environment()
     query = QueryEngineDeployment.options(
         num_replicas=settings.query_replicas,
@@ -99,7 +102,7 @@ def compose(settings: Settings) -> Application:
     ).bind(environment)
     ingress = serve.deployment(
         name="ingress",
-        num_replicas=settings.ingress_replicas or max(1, _cores() // 2),
+        num_replicas=settings.ingress_replicas,
         max_ongoing_requests=settings.ingress_ongoing,
         max_queued_requests=settings.ingress_ongoing,
         # Not 503, which some exporters take for an outage, and never without a time to come again.

@@ -84,17 +84,11 @@ class Database:
         self.connection.close()
 
     def _answer(self, question: Callable[[Run], Answered], until_s: float) -> Answered:
-        cursor = self._cursor()
-        left_s = until_s - self._clock.monotonic_s()
-        if left_s <= 0:
-            raise QueryTimeout("the question waited past its deadline")
-        watch = threading.Timer(left_s, cursor.interrupt)
-        watch.daemon = True
-        watch.start()
         try:
             for attempt in range(_ATTEMPTS):
                 try:
-                    return self._in_one_state(cursor, question)
+                    with _OneState(self._cursor, self._clock, until_s) as run:
+                        return question(run)
                 except _MOVED:
                     if attempt == _ATTEMPTS - 1:
                         raise
@@ -106,22 +100,45 @@ class Database:
                 "the answer needs more memory than one question may use",
                 hint="Ask for a shorter range or fewer groups.",
             ) from error
-        finally:
-            watch.cancel()
-
-    def _in_one_state(self, cursor: duckdb.DuckDBPyConnection, question: Callable[[Run], Answered]) -> Answered:
-        def run(sql: Fragment) -> Result:
-            rows = cursor.execute(sql.text, list(sql.parameters)).fetchall()
-            return Result(tuple(column[0] for column in cursor.description or ()), rows)
-
-        cursor.begin()
-        try:
-            return question(run)
-        finally:
-            cursor.rollback()
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         if not hasattr(self._local, "cursor"):
             self._local.cursor = self.connection.cursor()
         cursor: duckdb.DuckDBPyConnection = self._local.cursor
+        return cursor
+
+
+class _OneState:
+    """Runs SQL in one transaction until a deadline. Begun with the first SELECT: most questions need none."""
+
+    def __init__(self, cursor: Callable[[], duckdb.DuckDBPyConnection], clock: Clock, until_s: float) -> None:
+        self._take = cursor
+        self._clock = clock
+        self._until_s = until_s
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self._watch: threading.Timer | None = None
+
+    def __enter__(self) -> _OneState:
+        if self._until_s <= self._clock.monotonic_s():
+            raise QueryTimeout("the question waited past its deadline")
+        return self
+
+    def __call__(self, sql: Fragment) -> Result:
+        if self._cursor is None:
+            self._cursor = self._begun()
+        rows = self._cursor.execute(sql.text, list(sql.parameters)).fetchall()
+        return Result(tuple(column[0] for column in self._cursor.description or ()), rows)
+
+    def __exit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._cursor is not None:
+            self._cursor.rollback()
+
+    def _begun(self) -> duckdb.DuckDBPyConnection:
+        cursor = self._take()
+        self._watch = threading.Timer(max(0.0, self._until_s - self._clock.monotonic_s()), cursor.interrupt)
+        self._watch.daemon = True
+        self._watch.start()
+        cursor.begin()
         return cursor

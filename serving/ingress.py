@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from cluster.clock import Clock
 from cluster.metadata.engine import Database
 from cluster.metadata.keys import KeyStore
+from cluster.metadata.prices import PriceStore
 from cluster.metadata.tenants import TenantStore
 from cluster.settings import Settings
 from cluster.telemetry import Telemetry
@@ -20,32 +21,41 @@ from serving import outages, problem
 from serving.answers import Answers
 from serving.api import (
     catalog,
+    dead_letters,
     events,
     health,
+    hooks,
     keys,
     ledger,
     metrics,
     otlp,
     prometheus,
     search,
+    sql,
     tenants,
     traces,
     web,
 )
 from serving.auth.api_keys import KeyGate
 from serving.auth.authorise import Authorise
-from serving.limits import Bodies, BodyBudget, SmallBodies
+from serving.dead_letter_alarm import DeadLetterAlarm
+from serving.limits import Bodies, BodyBudget, SmallBodies, TenantShares
 from serving.otlp_grpc import OtlpExport
+from serving.pricing import Pricing
 from serving.query_port import QueryPort
+from serving.quotas import Quotas
 from serving.readings import Readings
-from serving.reception import Pool, Reception
+from serving.reception import DECODE_THREADS, Guards, Pool, Reception
 
 ROUTERS: Final = (
     events.router,
     otlp.router,
+    hooks.router,
     metrics.router,
     search.router,
     traces.router,
+    dead_letters.router,
+    sql.router,
     catalog.router,
     keys.router,
     tenants.router,
@@ -56,12 +66,10 @@ ROUTERS: Final = (
 )
 
 # Paths that take whole files of events; `HUB_BODY_BYTES_MAX` bounds them.
-_EVENT_DOORS: Final = ("/api/v1/events", "/v1/")
+_EVENT_DOORS: Final = ("/api/v1/events", "/api/v1/hooks/", "/v1/")
 _SMALL_BODY_BYTES: Final = 1024 * 1024
 # Bodies of the largest size that one replica holds at once, before it tells senders to come again.
 _LARGEST_BODIES: Final = 4
-# Decoding lets go of the interpreter for most of its time; more threads than this only hold memory.
-_DECODE_THREADS: Final = 2
 _METADATA_THREADS: Final = 2
 
 
@@ -72,7 +80,7 @@ def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Dat
         query: answers questions; None for a hub of doors only, whose readiness says so.
         metadata: a migrated store; the application does not close it.
     """
-    decoding = ThreadPoolExecutor(_DECODE_THREADS, thread_name_prefix="decode")
+    decoding = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
     asking = ThreadPoolExecutor(_METADATA_THREADS, thread_name_prefix="metadata")
 
     @asynccontextmanager
@@ -96,8 +104,19 @@ def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Dat
     gate = KeyGate(state.keys, state.tenants, clock=clock, executor=asking, keep_s=settings.key_cache_s)
     state.authorise = Authorise(gate)
     state.body_budget = BodyBudget(_LARGEST_BODIES * settings.body_bytes_max)
-    state.bodies = Bodies(sent_max=settings.body_bytes_max, budget=state.body_budget)
-    state.reception = Reception(settings, pool, clock=clock, telemetry=state.telemetry, executor=decoding)
+    state.quotas = Quotas(settings, clock=clock, telemetry=state.telemetry)
+    shares = TenantShares(
+        requests_max=max(1, int(settings.tenant_share * settings.ingress_ongoing)),
+        bytes_max=int(settings.tenant_share * _LARGEST_BODIES * settings.body_bytes_max),
+        telemetry=state.telemetry,
+    )
+    state.bodies = Bodies(
+        sent_max=settings.body_bytes_max, budget=state.body_budget, shares=shares, quotas=state.quotas
+    )
+    state.alarm = DeadLetterAlarm(settings, clock)
+    pricing = Pricing(PriceStore(metadata, clock), clock=clock, executor=asking)
+    guards = Guards(state.quotas, shares, state.alarm, pricing)
+    state.reception = Reception(settings, pool, guards, clock=clock, telemetry=state.telemetry, executor=decoding)
     state.readings = Readings(pool, clock)
     state.otlp_export = OtlpExport(state.authorise, state.reception)
     problem.install(app)

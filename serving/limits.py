@@ -1,10 +1,11 @@
-"""Bodies within bounds: refused by their announced length, or while they stream, never after they were read whole."""
+"""Bodies within bounds, of all tenants and of each: refused by their announced length, or while they stream."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from fastapi import Request
@@ -12,7 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cluster.errors import BodyTooLarge, BodyUnreadable, Busy
+from cluster.errors import BodyTooLarge, BodyUnreadable, Busy, RateLimited
+from cluster.telemetry import Telemetry
+from serving.auth.principal import Principal
+from serving.quotas import Quotas
 
 # A body that is not here by then is a slow sender or an attack; both hold a slot others need.
 BODY_ARRIVES_WITHIN_S: Final = 60.0
@@ -44,12 +48,76 @@ class BodyBudget:
         self.held_bytes -= size_bytes
 
 
-class Bodies:
-    """Reads request bodies of one replica, each within `sent_max` bytes and all within the budget."""
+class TenantShares:
+    """What each tenant has in flight at one replica, bounded, so that one at its bound leaves room for the others.
 
-    def __init__(self, *, sent_max: int, budget: BodyBudget) -> None:
+    Only tenants with something in flight are kept.
+    """
+
+    def __init__(self, *, requests_max: int, bytes_max: int, telemetry: Telemetry) -> None:
+        self._requests_max = requests_max
+        self._bytes_max = bytes_max
+        self._refused = telemetry.quota_refusals
+        self._requests: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+
+    @contextmanager
+    def request(self, tenant: str, size_bytes: int) -> Iterator[None]:
+        """One request with a body of that size, until it is answered.
+
+        A tenant with nothing else in flight may always send one: the size of one body has its own limit.
+
+        Raises:
+            RateLimited: the tenant has its most in flight.
+        """
+        if self._requests[tenant] >= self._requests_max:
+            raise self._at_bound(tenant, f"{self._requests_max} requests open")
+        if self._bytes[tenant] and self._bytes[tenant] + size_bytes > self._bytes_max:
+            raise self._at_bound(tenant, f"{self._bytes_max} bytes of bodies")
+        self._requests[tenant] += 1
+        self._bytes[tenant] += size_bytes
+        try:
+            yield
+        finally:
+            self._requests[tenant] -= 1
+            self._bytes[tenant] -= size_bytes
+            if not self._requests[tenant]:
+                del self._requests[tenant], self._bytes[tenant]
+
+    def _at_bound(self, tenant: str, bound: str) -> RateLimited:
+        self._refused.labels("in_flight").inc()
+        return RateLimited(
+            f"tenant {tenant!r} has its share of this door in flight: {bound}",
+            retry_after_s=_HELD_RETRY_AFTER_S,
+            hint="Wait for answers before more is sent; HUB_TENANT_SHARE is the share of one tenant.",
+        )
+
+
+class Bodies:
+    """Reads request bodies of one replica, each within `sent_max` bytes, its tenant's quotas and all budgets."""
+
+    def __init__(self, *, sent_max: int, budget: BodyBudget, shares: TenantShares, quotas: Quotas) -> None:
         self._sent_max = sent_max
         self._budget = budget
+        self._shares = shares
+        self._quotas = quotas
+
+    @asynccontextmanager
+    async def events(self, request: Request, principal: Principal) -> AsyncIterator[bytes]:
+        """The body of a door for events, held against the tenant's share and quotas until the block ends.
+
+        Raises:
+            RateLimited: the tenant has its most in flight, or has used up a quota.
+            otherwise as `body`.
+        """
+        announced = _announced(request, self._sent_max)
+        # A body without a length may become as long as any.
+        counted = announced or self._sent_max
+        with self._shares.request(principal.tenant, counted):
+            self._quotas.enter(principal, announced)
+            async with self.body(request) as body:
+                self._quotas.take_bytes(principal, len(body) - announced)
+                yield body
 
     @asynccontextmanager
     async def body(self, request: Request, *, sent_max: int | None = None) -> AsyncIterator[bytes]:

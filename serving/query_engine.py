@@ -8,6 +8,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -15,25 +17,30 @@ import msgspec
 import structlog
 
 from cluster.clock import Clock
-from cluster.errors import HubError, NotFound, Unavailable
+from cluster.errors import HubError, Unavailable
+from cluster.lake.past import snapshot_at
 from cluster.lake.scan import Snapshot, TableReader, row_counts
-from cluster.lake.tables import MINUTES, ROLLUPS
+from cluster.lake.tables import MINUTES, ROLLUPS, uri
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
-from models.correlate.trace import assemble
 from models.query.catalog import catalog
-from models.query.execute import execute
-from models.query.plan import Plan, choose
-from models.query.request import Parameters, parse_metrics
-from models.query.search import SearchRequest, parse_search, parse_trace_id
+from models.query.dead_letters import dead_letters_answer, parse_dead_letters
+from models.query.kinds import Question, ask
+from models.query.parameters import Parameters
+from models.query.plan import Plan
+from models.query.source import Context
 from models.query.sql import Fragment, Run
 from models.query.times import Range
 from models.query.traces import TracesRequest, parse_traces, traces_answer
 from serving.database import Database
-from serving.event_search import rows_of_trace, search_events
 from serving.hot_rollups import HotRollups
+from serving.last_changes import LastChanges
+from serving.query_source import HotRun, NewestSource, PastSource
 from serving.relations import lake_rows
-from serving.rolled import rollup_rows
+from serving.rolled import RolledFiles
+from serving.sql_answers import SqlAnswers
+from serving.sql_job import SqlRows
+from serving.sql_request import SqlRequest
 
 # The minutes last: they are then no older than what the coarse tables have rolled in.
 TABLES_READ: Final = ("events", "dead_letters", *reversed(ROLLUPS))
@@ -77,12 +84,14 @@ class QueryEngine:
         self._database = Database(
             settings.lake,
             threads=settings.query_threads,
-            memory_bytes=settings.query_memory_bytes,
+            memory_bytes=int(settings.query_memory_bytes * (1 - hot_share)),
             queue=settings.query_queue,
             clock=clock,
         )
-        memory_bytes = int(settings.query_memory_bytes * hot_share)
-        self._hot = HotRollups(self._database.connection, settings.lake, memory_bytes=memory_bytes)
+        self._hot = HotRollups(settings.lake, memory_bytes=int(settings.query_memory_bytes * hot_share))
+        self._files = RolledFiles(settings.lake, self._snapshots)
+        self._changed = {name: LastChanges(Path(uri(settings.lake, name)).absolute()) for name in (MINUTES, "events")}
+        self._sql = SqlAnswers(settings, clock)
         self._cache = AnswerCache(_CACHE_BYTES)
         self._running: dict[tuple[Any, ...], asyncio.Task[Answer]] = {}
         self._refreshing = threading.Lock()
@@ -96,6 +105,7 @@ class QueryEngine:
     def close(self) -> None:
         """Stop following and free the memory."""
         self._stopped.set()
+        self._sql.close()
         with self._refreshing:
             self._database.close()
 
@@ -109,8 +119,11 @@ class QueryEngine:
             if self._stopped.is_set():
                 return
             snapshots = {name: reader.refresh() for name, reader in self._readers.items()}
-            self._hot.update(snapshots)
-            self._snapshots = snapshots
+            files = RolledFiles(self._settings.lake, snapshots)
+            self._hot.update(snapshots, files)
+            self._snapshots, self._files = snapshots, files
+            for name, changed in self._changed.items():
+                changed.follow(snapshots[name].version)
 
     def check_health(self) -> None:
         """Raises:
@@ -119,28 +132,38 @@ class QueryEngine:
         if self._failures >= _FAILURES_MAX:
             raise Unavailable("the tables cannot be read", retry_after_s=5.0)
 
-    async def metrics(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
-        """A timeseries or an aggregate, see `models.query.request`."""
-        request = parse_metrics(kind, parameters, now_us=self._clock.now_us())
-        plan = choose(request, groups_max=self._settings.groups_max)
+    async def query(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
+        """A question of the catalogue, see `models.query.kinds`."""
+        context = Context(self._clock.now_us(), scope.tenants, self._settings.groups_max)
+        question = ask(kind, parameters, context)
         # Every roll-up tier is followed to the version of the minutes.
-        snapshot = self._snapshots[MINUTES if plan.from_rollups else "events"]
-        return await self._answered((scope, request), snapshot, lambda run: execute(plan, self._rows(scope, plan), run))
+        table = MINUTES if question.from_rollups else "events"
+        if question.past is not None:
+            wanted = partial(snapshot_at, version=question.past.version, at_us=question.past.at_us)
+            snapshot = await asyncio.get_running_loop().run_in_executor(None, wanted, self._settings.lake, table)
+            return await self._answered(
+                (scope, "as_of", question.kind, question.request, snapshot.version),
+                snapshot,
+                lambda run: question.answer(PastSource(scope, run, snapshot)),
+            )
+        return await self._answered(
+            (scope, question.kind, question.request, *self._unchanged_since(scope, question)),
+            self._snapshots[table],
+            lambda run: question.answer(
+                NewestSource(scope, HotRun(scope, run, self._hot), self._rows, lambda: self._snapshots["events"])
+            ),
+        )
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
         """Events newest first, see `models.query.search`."""
-        request: SearchRequest = parse_search(parameters, scope.tenants, now_us=self._clock.now_us())
-        snapshot = self._snapshots["events"]
-        return await self._answered(
-            (scope, request), snapshot, lambda run: search_events(scope, snapshot, request, run)
-        )
+        return await self.query(scope, "search", parameters)
 
     async def traces(self, scope: TenantScope, parameters: Parameters) -> Answer:
         """Traces newest first, see `models.query.traces`."""
         request: TracesRequest = parse_traces(parameters, now_us=self._clock.now_us())
         snapshot = self._snapshots["events"]
         return await self._answered(
-            (scope, request),
+            (scope, request, snapshot.version),
             snapshot,
             lambda run: traces_answer(request, lake_rows(scope, snapshot, request.span), run),
         )
@@ -151,16 +174,21 @@ class QueryEngine:
         Raises:
             NotFound: the scope's tenants have no event of that trace.
         """
-        wanted = parse_trace_id(trace_id)
-        snapshot = self._snapshots["events"]
+        return await self.query(scope, "trace", (("trace_id", trace_id),))
 
-        def question(run: Run) -> dict[str, Any]:
-            rows = rows_of_trace(scope, snapshot, wanted, run)
-            if not rows:
-                raise NotFound(f"no trace {wanted!r}", hint="An event is found within seconds of its acknowledgement.")
-            return assemble(wanted, rows)
+    async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        """Dead letters newest first, see `models.query.dead_letters`."""
+        request = parse_dead_letters(parameters, scope.tenants, now_us=self._clock.now_us())
+        snapshot = self._snapshots["dead_letters"]
+        return await self._answered(
+            (scope, request, snapshot.version),
+            snapshot,
+            lambda run: dead_letters_answer(request, lake_rows(scope, snapshot, request.span), run),
+        )
 
-        return await self._answered((scope, "trace", wanted), snapshot, question)
+    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
+        """The rows of one statement over the newest versions, or the past ones it names; see `SqlAnswers`."""
+        return await self._sql.rows(scope, request, self._snapshots)
 
     async def catalog(self) -> Answer:
         """Measures, dimensions, modules, kinds and operators."""
@@ -185,20 +213,36 @@ class QueryEngine:
             "journals": self._readers["events"].transaction_versions(journals),
         }
 
+    def _unchanged_since(self, scope: TenantScope, question: Question) -> tuple[int, ...]:
+        """For each range a question reads, a version since which none of its rows changed.
+
+        What others send, and what came for other days, does not make an answer wrong that was given before.
+        """
+        if not question.plans:
+            return (self._snapshots["events"].version,)
+        return tuple(
+            self._changed[MINUTES if plan.from_rollups else "events"].version(scope, span)
+            for plan in question.plans
+            for span in plan.ranges
+        )
+
     def _rows(self, scope: TenantScope, plan: Plan) -> Callable[[Range], Fragment]:
         def rows(span: Range) -> Fragment:
             # Snapshots are taken here, not when the question came: a retry must not name the files that went away.
             if not plan.from_rollups:
                 return lake_rows(scope, self._snapshots["events"], span)
-            return rollup_rows(scope, plan, span, hot=self._hot, lake=self._settings.lake, snapshots=self._snapshots)
+            return self._files.rows(scope, plan, span)
 
         return rows
 
     async def _answered(
-        self, asked: tuple[Any, ...], snapshot: Snapshot, question: Callable[[Run], dict[str, Any]]
+        self, key: tuple[Any, ...], snapshot: Snapshot, question: Callable[[Run], dict[str, Any]]
     ) -> Answer:
-        """The answer from the cache, from the same question already running, or from the database."""
-        key = (*asked, snapshot.version)
+        """The answer from the cache, from the same question already running, or from the database.
+
+        Args:
+            key: all that the answer follows from: scope, question, and versions since which nothing it reads changed.
+        """
         cached = self._cache.get(key)
         if cached is not None:
             return cached

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -13,8 +14,10 @@ from cluster.clock import SystemClock
 from cluster.errors import HubError
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
-from models.query.request import Parameters
+from models.query.parameters import Parameters
 from serving.query_engine import Answer, QueryEngine
+from serving.sql_job import SqlRows
+from serving.sql_request import SqlRequest
 
 Answered = TypeVar("Answered")
 
@@ -22,8 +25,8 @@ Answered = TypeVar("Answered")
 class QueryPort(Protocol):
     """Kept as `app.state.query`. Every method raises HubError: RequestInvalid, NotFound, Busy, QueryTimeout."""
 
-    async def metrics(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
-        """A timeseries or an aggregate; `parameters` are (name, text) pairs as in a query string."""
+    async def query(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
+        """A question of the catalogue; `parameters` are (name, text) pairs as in a query string."""
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
         """Events, newest first."""
@@ -33,6 +36,12 @@ class QueryPort(Protocol):
 
     async def trace(self, scope: TenantScope, trace_id: str) -> Answer:
         """One trace as a tree."""
+
+    async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        """Dead letters, newest first."""
+
+    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
+        """The rows of one statement; a caller that is cancelled cancels it."""
 
     async def catalog(self) -> Answer:
         """What may be asked."""
@@ -56,8 +65,8 @@ class QueryReplica:
         self._engine = QueryEngine(settings, SystemClock())
         self._engine.start()
 
-    async def metrics(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer | Refusal:
-        return await _caught(self._engine.metrics(scope, kind, parameters))
+    async def query(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer | Refusal:
+        return await _caught(self._engine.query(scope, kind, parameters))
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer | Refusal:
         return await _caught(self._engine.search(scope, parameters))
@@ -67,6 +76,12 @@ class QueryReplica:
 
     async def trace(self, scope: TenantScope, trace_id: str) -> Answer | Refusal:
         return await _caught(self._engine.trace(scope, trace_id))
+
+    async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer | Refusal:
+        return await _caught(self._engine.dead_letters(scope, parameters))
+
+    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows | Refusal:
+        return await _caught(self._engine.sql(scope, request))
 
     async def catalog(self) -> Answer | Refusal:
         return await _caught(self._engine.catalog())
@@ -92,8 +107,8 @@ class RemoteQuery:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    async def metrics(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
-        answer: Answer | Refusal = await self._handle.metrics.remote(scope, kind, tuple(parameters))
+    async def query(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
+        answer: Answer | Refusal = await self._handle.query.remote(scope, kind, tuple(parameters))
         return _raised(answer)
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
@@ -106,6 +121,19 @@ class RemoteQuery:
 
     async def trace(self, scope: TenantScope, trace_id: str) -> Answer:
         answer: Answer | Refusal = await self._handle.trace.remote(scope, trace_id)
+        return _raised(answer)
+
+    async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        answer: Answer | Refusal = await self._handle.dead_letters.remote(scope, tuple(parameters))
+        return _raised(answer)
+
+    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
+        response = self._handle.sql.remote(scope, request)
+        try:
+            answer: SqlRows | Refusal = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
         return _raised(answer)
 
     async def catalog(self) -> Answer:

@@ -17,12 +17,22 @@ from cluster.contract.event import MODULES
 from cluster.contract.inflate import inflate
 from cluster.contract.rows import DecodeContext, Decoded, Refusal
 from cluster.contract.sources import otlp
+from cluster.contract.sources.hooks.mlflow import check_signature
+from cluster.contract.sources.hooks.products import DECODE_HOOK
 from cluster.errors import BodyTooLarge, RequestInvalid
 from cluster.settings import Settings
 from cluster.telemetry import Telemetry
 from cluster.tenancy import TenantId
+from models.pricing.cost import tells_prices
 from serving.auth.principal import Principal
+from serving.dead_letter_alarm import DeadLetterAlarm
+from serving.limits import TenantShares
+from serving.pricing import Pricing
+from serving.quotas import Quotas
+from serving.turns import Turns
 
+# Decoding lets go of the interpreter for most of its time; more threads than this only hold memory.
+DECODE_THREADS: Final = 2
 # Below this a thread costs more than the decoding it would take off the event loop.
 _INLINE_BYTES_MAX: Final = 64 * 1024
 
@@ -74,17 +84,33 @@ class Receipt:
     refusals: list[Refusal]
 
 
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What every body passes: quotas, fair shares, the alarm on bad rows, prices; one of each for a replica."""
+
+    quotas: Quotas
+    shares: TenantShares
+    alarm: DeadLetterAlarm
+    pricing: Pricing
+
+
 class Reception:
     """Takes bodies in; one for each replica."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, *, clock: Clock, telemetry: Telemetry, executor: Executor
+        self, settings: Settings, pool: Pool, guards: Guards, *, clock: Clock, telemetry: Telemetry, executor: Executor
     ) -> None:
+        """
+        Args:
+            executor: of DECODE_THREADS threads.
+        """
         self._settings = settings
         self._pool = pool
+        self._guards = guards
         self._clock = clock
         self._telemetry = telemetry
         self._executor = executor
+        self._decoding = Turns(DECODE_THREADS)
 
     async def events(
         self, principal: Principal, body: bytes, *, content_type: str, encoding: str, module: str | None
@@ -104,7 +130,8 @@ class Reception:
             return decode(self._inflated(body, encoding), content_type=content_type, context=context)
 
         # An encoded body may unpack to two hundred times its size, so its length says nothing.
-        decoded = await self._decoded("events", work, inline=not encoding and len(body) <= _INLINE_BYTES_MAX)
+        inline = not encoding and len(body) <= _INLINE_BYTES_MAX
+        decoded = await self._decoded(principal, "events", work, inline=inline)
         return await self._admitted(principal, "events", decoded)
 
     async def otlp(
@@ -119,9 +146,8 @@ class Reception:
         def work() -> Decoded:
             return _DECODE_OTLP[signal](self._inflated(body, encoding), content_type, context)
 
-        decoded = await self._decoded(
-            f"otlp_http_{signal}", work, inline=not encoding and len(body) <= _INLINE_BYTES_MAX
-        )
+        inline = not encoding and len(body) <= _INLINE_BYTES_MAX
+        decoded = await self._decoded(principal, f"otlp_http_{signal}", work, inline=inline)
         return await self._admitted(principal, f"otlp_http_{signal}", decoded)
 
     async def otlp_message(self, principal: Principal, message: Any, *, signal: str) -> Receipt:
@@ -133,11 +159,39 @@ class Reception:
         size = message.ByteSize()
         if size > self._settings.inflated_bytes_max:
             raise BodyTooLarge(f"the message is over {self._settings.inflated_bytes_max} bytes")
-        inline = size <= _INLINE_BYTES_MAX
-        decoded = await self._decoded(
-            f"otlp_grpc_{signal}", lambda: _FROM_MESSAGE[signal](message, context), inline=inline
-        )
-        return await self._admitted(principal, f"otlp_grpc_{signal}", decoded)
+        door = f"otlp_grpc_{signal}"
+
+        def work() -> Decoded:
+            return _FROM_MESSAGE[signal](message, context)
+
+        with self._guards.shares.request(principal.tenant, size):
+            self._guards.quotas.enter(principal, size)
+            decoded = await self._decoded(principal, door, work, inline=size <= _INLINE_BYTES_MAX)
+            return await self._admitted(principal, door, decoded)
+
+    async def hook(self, principal: Principal, body: bytes, *, product: str, headers: Mapping[str, str]) -> Receipt:
+        """What a product of DECODE_HOOK sends on its own account.
+
+        Args:
+            headers: of the request, names in lower case.
+
+        Raises:
+            Unauthenticated: the hub has a secret for the product's webhooks and the body is not signed with it.
+            otherwise as `events`.
+        """
+        secret = self._settings.mlflow_webhook_secret
+        if product == "mlflow" and secret:
+            check_signature(body, headers, secret=secret, now_s=self._clock.now_us() / 1e6)
+        context = self._context(principal, source=f"hooks.{product}", module=None)
+        encoding = headers.get("content-encoding", "")
+
+        def work() -> Decoded:
+            return DECODE_HOOK[product](self._inflated(body, encoding), headers, context)
+
+        door = f"hook_{product}"
+        inline = not encoding and len(body) <= _INLINE_BYTES_MAX
+        decoded = await self._decoded(principal, door, work, inline=inline)
+        return await self._admitted(principal, door, decoded)
 
     def _context(self, principal: Principal, *, source: str, module: str | None) -> DecodeContext:
         return DecodeContext(
@@ -162,18 +216,32 @@ class Reception:
             ratio_max=settings.inflate_ratio_max,
         )
 
-    async def _decoded(self, door: str, work: Callable[[], Decoded], *, inline: bool) -> Decoded:
-        with self._telemetry.decode_seconds.labels(door).time():
-            if inline:
-                return work()
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+    async def _decoded(self, principal: Principal, door: str, work: Callable[[], Decoded], *, inline: bool) -> Decoded:
+        seconds = self._telemetry.decode_seconds.labels(door)
+        pricing, tenant = self._guards.pricing, principal.tenant
+        await pricing.renew()
+
+        def priced() -> Decoded:
+            decoded = work()
+            return decoded if tells_prices(decoded.events) else pricing.priced(tenant, decoded)
+
+        if inline:
+            with seconds.time():
+                decoded = priced()
+        else:
+            async with self._decoding.turn(tenant):
+                with seconds.time():
+                    decoded = await asyncio.get_running_loop().run_in_executor(self._executor, priced)
+        return await pricing.learn(tenant, decoded) if tells_prices(decoded.events) else decoded
 
     async def _admitted(self, principal: Principal, door: str, decoded: Decoded) -> Receipt:
         receipt = Receipt(0, 0, decoded.dead_letters.num_rows, decoded.refusals)
         if decoded.row_count:
+            self._guards.quotas.take_events(principal, decoded.row_count)
             with self._telemetry.admit_seconds.labels(door).time():
                 admitted = await self._pool.admit(principal.tenant, decoded.events, decoded.dead_letters)
             receipt = replace(receipt, accepted=admitted.accepted, repeated=admitted.repeated)
+            self._guards.alarm.record(principal.tenant, rows=decoded.row_count, refused=receipt.refused)
         for result in ("accepted", "repeated", "refused"):
             self._telemetry.rows.labels(door, result).inc(getattr(receipt, result))
         return receipt

@@ -1,92 +1,83 @@
-"""Where the minute partials lie once they are rolled: the files of each tier, and partials from memory or from them."""
+"""Where the minute partials lie once they are rolled: the files of each tier, by day and tenant."""
 # ruff: noqa: S608 (the text is ours, every value is bound: models/query/sql.py)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from cluster.lake.changes import changes, day_start_us
 from cluster.lake.scan import Snapshot
-from cluster.lake.tables import MINUTES, uri
+from cluster.lake.tables import MINUTES, ROLLUPS, uri
 from cluster.tenancy import TenantScope
-from models.query.plan import Piece, Plan
+from models.query.plan import Plan
 from models.query.sql import Fragment, joined, placed
 from models.query.times import DAY_US, Range
 from serving.relations import file_rows
 
-
-class RolledFile(NamedTuple):
-    """A file of partials of one tenant and one day, which begins at `start_us`."""
-
-    tenant_id: str
-    start_us: int
-    path: str
+# Start of a day -> tenant -> paths.
+ByDay = dict[int, dict[str, list[str]]]
 
 
-class Hot(Protocol):
-    """Partials in memory, see `serving.hot_rollups`."""
+class RolledFiles:
+    """The files of one set of snapshots that hold each row of the minute partials once, for each tier.
 
-    def covers(self, name: str, from_us: int) -> bool:
-        """Whether a tier holds all rows from that instant on."""
-
-    def rows(self, scope: TenantScope, pieces: list[Piece], columns: Iterable[str]) -> Fragment:
-        """SELECT of the partials in the pieces."""
-
-
-def rollup_rows(
-    scope: TenantScope, plan: Plan, span: Range, *, hot: Hot, lake: Path, snapshots: Mapping[str, Snapshot]
-) -> Fragment:
-    """SELECT of the scope's partials that answer a plan over a range: from memory, or from files where that ends.
-
-    Args:
-        snapshots: of all roll-up tables, the minutes' no older than what the others have rolled in.
+    Those of the tier's own table with the minute files that are not rolled into it; where the log does not tell which
+    those are, the minute files alone.
     """
-    pieces = plan.pieces(span)
-    here = [piece for piece in pieces if hot.covers(piece.tier, piece.span.from_us)]
-    arms = [hot.rows(scope, here, plan.columns)] if here else []
-    listed = ", ".join(sorted({"tenant_id", "project_id", *plan.columns}))
-    for piece in pieces:
-        if piece in here:
-            continue
-        first, end = piece.span.from_us // DAY_US * DAY_US, piece.span.to_us
-        found = rolled_files(piece.tier, snapshots, Path(uri(lake, MINUTES)).absolute())
-        paths = [one.path for one in found if one.tenant_id in scope.tenants and first <= one.start_us < end]
-        inside = Fragment(
-            "window_start >= make_timestamptz(?::BIGINT) AND window_start < make_timestamptz(?::BIGINT)",
-            (piece.span.from_us, end),
-        )
-        arms.append(placed(f"SELECT {listed} FROM ({{}}) AS f WHERE {{}}", file_rows(scope, piece.tier, paths), inside))
-    return joined(arms, " UNION ALL ")
 
+    def __init__(self, lake: Path, snapshots: Mapping[str, Snapshot]) -> None:
+        """
+        Args:
+            snapshots: of all roll-up tables, the minutes' no older than what the others have rolled in.
+        """
+        self._root = Path(uri(lake, MINUTES)).absolute()
+        self._snapshots = snapshots
 
-def rolled_files(name: str, snapshots: Mapping[str, Snapshot], root: Path) -> list[RolledFile]:
-    """Files that hold each row of the minute partials once, in windows of the tier or finer.
+    def by_day(self, name: str) -> ByDay:
+        """Paths of a tier by the day and the tenant of their rows."""
+        return self._tiers[name]
 
-    Those of the tier's own table with the minute files that are not rolled into it; where the log does not tell
-    which those are, the minute files alone.
+    def rows(self, scope: TenantScope, plan: Plan, span: Range) -> Fragment:
+        """SELECT of the scope's partials that answer a plan over a range, read from files."""
+        listed = ", ".join(sorted({"tenant_id", "project_id", *plan.columns}))
+        arms = []
+        for piece in plan.pieces(span):
+            days = self._tiers[piece.tier]
+            first, end = piece.span.from_us // DAY_US * DAY_US, piece.span.to_us
+            paths = [
+                path
+                for start_us, of_day in days.items()
+                if first <= start_us < end
+                for tenant in scope.tenants
+                for path in of_day.get(tenant, ())
+            ]
+            inside = Fragment(
+                "window_start >= make_timestamptz(?::BIGINT) AND window_start < make_timestamptz(?::BIGINT)",
+                (piece.span.from_us, piece.span.to_us),
+            )
+            rows = file_rows(scope, piece.tier, paths)
+            arms.append(placed(f"SELECT {listed} FROM ({{}}) AS f WHERE {{}}", rows, inside))
+        return joined(arms, " UNION ALL ")
 
-    Args:
-        root: folder of the minute table.
-    """
-    minutes, own = snapshots[MINUTES], snapshots[name]
-    if name == MINUTES:
-        return active_files(minutes)
-    lacking = changes(root, own.rolled + 1, minutes.version)
-    if lacking is None or lacking.rewritten:
-        return active_files(minutes)
-    pending = [
-        RolledFile(tenant_id, day_start_us(event_date), str(root / path))
-        for (tenant_id, event_date), path in lacking.appended
-    ]
-    return active_files(own) + pending
+    @cached_property
+    def _tiers(self) -> dict[str, ByDay]:
+        found: dict[str, ByDay] = {}
+        for name in ROLLUPS:
+            found[name] = {}
+            for tenant, event_date, path in self._files(name):
+                found[name].setdefault(day_start_us(event_date), {}).setdefault(tenant, []).append(path)
+        return found
 
-
-def active_files(snapshot: Snapshot) -> list[RolledFile]:
-    """Files of a snapshot, of all tenants."""
-    return [
-        RolledFile(one.tenant_id, day_start_us(one.event_date), one.path)
-        for files in snapshot.by_tenant.values()
-        for one in files
-    ]
+    def _files(self, name: str) -> Iterator[tuple[str, str, str]]:
+        minutes, own = self._snapshots[MINUTES], self._snapshots[name]
+        lacking = changes(self._root, own.rolled + 1, minutes.version) if name != MINUTES else None
+        if lacking is None or lacking.rewritten:
+            own = minutes
+        else:
+            for (tenant, event_date), path in lacking.appended:
+                yield tenant, event_date, str(self._root / path)
+        for tenant, files in own.by_tenant.items():
+            for one in files:
+                yield tenant, one.event_date, one.path

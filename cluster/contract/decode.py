@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from cluster.contract.attribute_columns import fill_from_attributes
 from cluster.contract.normalise import seal
 from cluster.contract.rows import DecodeContext, Decoded, RawRows, Refusal
 from cluster.contract.sources.ndjson import read_json, read_ndjson
@@ -43,4 +44,6 @@ def decode(body: bytes | memoryview, *, content_type: str, context: DecodeContex
         raise MediaTypeUnsupported(
             f"no decoder for Content-Type {media_type[:80]!r}", hint=f"Send one of {', '.join(MEDIA_TYPES)}."
         )
-    return seal(reader(bytes(body), context), context)
+    rows = reader(bytes(body), context)
+    fill_from_attributes(rows.columns)
+    return seal(rows, context)

@@ -114,10 +114,14 @@ def merged(document: bytes, extras: list[tuple[str, bytes]]) -> bytes:
         if document not in (b"", b"null"):
             return document
         document = b"{}"
-    taken: frozenset[str] = frozenset()
-    if len(document) > 2:
-        taken = frozenset(OBJECT.decode(document))
-    members = [msgspec.json.encode(f"sent.{name}" if name in taken else name) + b":" + value for name, value in extras]
+    taken = set(OBJECT.decode(document)) if len(document) > 2 else set()
+    members = []
+    for sent, value in extras:
+        name = sent
+        while name in taken:
+            name = f"sent.{name}"
+        taken.add(name)
+        members.append(msgspec.json.encode(name) + b":" + value)
     inside = document[1:-1].strip()
     return b"{" + b",".join([inside, *members] if inside else members) + b"}"
 

@@ -5,7 +5,7 @@ More than nine decimals are rounded half to even, so that a long sum of rounded 
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DecimalException
 from typing import Final
 
 import numpy as np
@@ -34,7 +34,7 @@ def money_of(text: str) -> Decimal | None:
         if not amount.is_finite() or not 0 <= amount <= COST_MAX:
             return None
         return amount.quantize(_STEP, context=_EXACT)
-    except (InvalidOperation, ValueError):
+    except (DecimalException, ValueError):
         return None
 
 
@@ -67,3 +67,23 @@ def read_money(column: pa.Array) -> tuple[pa.Array, Mask]:
     amounts = [None if text is None else money_of(text) for text in texts]
     bad = np.fromiter((t is not None and a is None for t, a in zip(texts, amounts, strict=True)), np.bool_, len(texts))
     return pa.array(amounts, MONEY), bad
+
+
+def rounded_nano_usd(whole: npt.NDArray[np.int64], millionths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n,) nano-dollars of `whole` + `millionths` / 1,000,000, half to even: the only place where a cost is rounded.
+
+    Args:
+        millionths: (n,) not negative.
+    """
+    quotient, rest = np.divmod(millionths, 1_000_000)
+    up = (rest > 500_000) | ((rest == 500_000) & ((whole + quotient) & 1 == 1))
+    rounded: npt.NDArray[np.int64] = whole + quotient + up
+    return rounded
+
+
+def money_of_nano(nano: npt.NDArray[np.int64], known: Mask) -> pa.Array:
+    """(n,) nano-dollars as MONEY, null where not known."""
+    # Little-endian 128-bit words: the value, then its sign.
+    words = np.stack([nano, nano >> 63], axis=1)
+    valid = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.Array.from_buffers(MONEY, len(nano), [valid, pa.py_buffer(np.ascontiguousarray(words))])

@@ -82,7 +82,11 @@ def seal(rows: RawRows, context: DecodeContext) -> Decoded:
 def _outcome(rows: RawRows, columns: dict[str, pa.Array], context: DecodeContext, problems: Problems) -> Decoded:
     size = len(rows)
     columns["received_at"] = instants(np.full(size, context.received_at_us, np.int64))
+    told = columns.get("usage_conflict")
     columns["usage_conflict"] = _usage_conflict(columns)
+    if told is not None:
+        # A decoder that summed up buckets saw more than the columns show.
+        columns["usage_conflict"] = pc.or_(columns["usage_conflict"], told.fill_null(False))
     columns["counted"] = _zeros(size, pa.int16())
     chosen = [columns[name] for name in _EVENT_COLUMNS]
     refused = [replace(refusal, message=f"{rows.place(refusal.index)}: {refusal.message}") for refusal in rows.refused]

@@ -15,6 +15,7 @@ from cluster.contract.coerce import coerce
 from cluster.contract.columns import TOKEN_FIELDS
 from cluster.contract.documents import OBJECT, buffers
 from cluster.contract.rows import RowRefused
+from cluster.contract.sources.arrays import whole_numbers
 
 # Kind -> column -> names of the payload's fields, the first found wins.
 PAYLOAD_COLUMNS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
@@ -95,7 +96,7 @@ def fill_from_payload(columns: dict[str, pa.Array]) -> None:
 def _fill(columns: dict[str, pa.Array], rows: list[int], wanted: dict[str, tuple[str, ...]]) -> None:
     payload = columns["payload"]
     found: dict[str, dict[int, Any]] = {name: {} for name in wanted}
-    missing = {name: _missing(columns.get(name), len(payload)) for name in wanted}
+    missing = {name: missing_in(columns.get(name), len(payload)) for name in wanted}
     for row in rows:
         names = [name for name in wanted if missing[name][row]]
         if not names:
@@ -110,10 +111,11 @@ def _fill(columns: dict[str, pa.Array], rows: list[int], wanted: dict[str, tuple
                 found[name][row] = value
     for name, values in found.items():
         if values:
-            columns[name] = _with_values(name, columns.get(name), values, len(payload))
+            columns[name] = with_values(name, columns.get(name), values, len(payload))
 
 
-def _missing(column: pa.Array | None, size: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def missing_in(column: pa.Array | None, size: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """(size,) rows where a column says nothing; all where there is none."""
     return np.ones(size, np.bool_) if column is None else np.asarray(column.is_null())
 
 
@@ -144,12 +146,13 @@ def _token_total(tokens: dict[str, msgspec.Raw], choices: tuple[tuple[str, ...],
     return None
 
 
-def _with_values(name: str, column: pa.Array | None, values: dict[int, Any], size: int) -> pa.Array:
+def with_values(name: str, column: pa.Array | None, values: dict[int, Any], size: int) -> pa.Array:
+    """The column, made where there is none, with the values of some rows put in."""
     cells: list[Any] = [None] * size if column is None else column.to_pylist()
     for row, value in values.items():
         cells[row] = value
     if name in TOKEN_FIELDS:
-        return pa.array(cells, pa.int64())
+        return whole_numbers(cells)
     if name in ("latency_ms", "ttft_ms"):
         return pa.array(cells, pa.float64())
     return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -157,11 +159,13 @@ def dead_letters(
     originals = [original(refusal.index) for refusal in refused]
     kept = [data[:DEAD_LETTER_BYTES_MAX] for data in originals]
     size = len(refused)
-    # latin-1 gives each byte a character, so that any bytes can be hashed as text.
-    keyed = [
-        f"{context.source}\x1f{refusal.index}\x1f{len(data)}\x1f{data[:4096].decode('latin-1')}"
-        for refusal, data in zip(refused, originals, strict=True)
-    ]
+    seen: Counter[int] = Counter()
+    keyed = []
+    for refusal, data in zip(refused, originals, strict=True):
+        # Every byte counts: long rows may differ in their last one. Of an item that is several rows each has its own.
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        keyed.append(f"{context.source}\x1f{refusal.index}\x1f{digest}\x1f{seen[refusal.index]}")
+        seen[refusal.index] += 1
     columns = [
         hex_ids(hash128(pa.array(keyed, pa.string()), _DEAD_LETTER_SEED)),
         pa.array(np.full(size, context.received_at_us, np.int64)).cast(INSTANT),

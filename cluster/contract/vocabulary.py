@@ -99,6 +99,22 @@ PROVIDERS: Final = {
     "mistral": "mistral_ai",
     "mistralai": "mistral_ai",
     "xai": "x_ai",
+    # The Vercel AI SDK names the model's interface with it.
+    "openai.chat": "openai",
+    "openai.responses": "openai",
+    "openai.completion": "openai",
+    "openai.embedding": "openai",
+    "azure-openai.chat": "azure.ai.openai",
+    "azure-openai.responses": "azure.ai.openai",
+    "azure.chat": "azure.ai.openai",
+    "azure.responses": "azure.ai.openai",
+    "anthropic.messages": "anthropic",
+    "google.generative-ai": "gcp.gemini",
+    "google.vertex.chat": "gcp.vertex_ai",
+    "vertex.anthropic.messages": "gcp.vertex_ai",
+    "amazon-bedrock": "aws.bedrock",
+    "mistral.chat": "mistral_ai",
+    "xai.chat": "x_ai",
     "watsonx": "ibm.watsonx.ai",
 }
 

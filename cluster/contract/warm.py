@@ -13,7 +13,7 @@ from cluster.contract.sources.otlp import decode_traces
 _AT_US: Final = 1_767_225_600_000_000
 _LINE: Final = (
     b'{"event_id":"e","occurred_at":"2026-01-01T00:00:00Z","module":"gateway","kind":"gateway.request",'
-    b'"model":"m","latency_ms":1.5,"input_tokens":1,"cost_usd":0.1,"attributes":{"a":[1]}}\n'
+    b'"model":"m","latency_ms":1.5,"input_tokens":1,"cost_usd":0.1,"attributes":{"a":[1],"user.id":"u"}}\n'
 )
 
 

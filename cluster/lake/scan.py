@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
@@ -81,6 +82,15 @@ def row_counts(scope: TenantScope, snapshot: Snapshot) -> dict[str, int]:
             raise TableUnreadable(f"{snapshot.table}: a file of tenant {tenant} has no row count in the log")
         counts[tenant] = sum(one.row_count for one in active)
     return counts
+
+
+def read_rows(path: Path | str) -> pa.Table:
+    """Rows of one file, page checksums verified; the partition columns are in its path.
+
+    Raises:
+        OSError: the file is gone or damaged.
+    """
+    return pq.ParquetFile(path, page_checksum_verification=True).read()
 
 
 class TableReader:

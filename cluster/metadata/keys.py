@@ -19,7 +19,7 @@ from cluster.clock import Clock
 from cluster.errors import Conflict, NotFound, RequestInvalid
 from cluster.metadata.engine import Database
 from cluster.metadata.schema import api_keys, organisations, tenants
-from cluster.metadata.tenants import checked_name
+from cluster.metadata.tenants import QUOTA_COLUMNS, Quota, checked_name, quota_of
 from cluster.tenancy import TenantId
 
 SCOPES: Final = ("admin", "ingest", "read")
@@ -42,6 +42,7 @@ class ApiKey:
         key_id: the part after "hub_"; names the key to people, opens nothing.
         project_id: when set, the key sees and writes only this project.
         replaced_by: the key that took over at a rotation.
+        quota: of its tenant.
     """
 
     key_id: str
@@ -57,6 +58,7 @@ class ApiKey:
     revoked_at_us: int | None
     last_used_at_us: int | None
     replaced_by: str | None
+    quota: Quota
 
     def is_live(self, now_us: int) -> bool:
         """Whether the key opens anything at that instant."""
@@ -233,7 +235,7 @@ def _parsed(text: str) -> tuple[str, str]:
 
 def _keys(*more: Column[Any]) -> Select[Any]:
     columns = [column for column in api_keys.c if column.name != "secret_hash"]
-    query = select(*columns, organisations.c.organisation_id, organisations.c.is_operator, *more)
+    query = select(*columns, *QUOTA_COLUMNS, organisations.c.organisation_id, organisations.c.is_operator, *more)
     joined = api_keys.join(tenants, tenants.c.tenant_id == api_keys.c.tenant_id)
     joined = joined.join(organisations, organisations.c.organisation_id == tenants.c.organisation_id)
     return query.select_from(joined)
@@ -264,4 +266,5 @@ def _key(row: RowMapping) -> ApiKey:
         revoked_at_us=row["revoked_at_us"],
         last_used_at_us=row["last_used_at_us"],
         replaced_by=row["replaced_by"],
+        quota=quota_of(row),
     )

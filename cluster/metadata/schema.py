@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, Table, Text
 
 from cluster.clock import Clock
 from cluster.metadata.engine import Database, Migration
@@ -30,6 +30,32 @@ tenants: Final = Table(
     Column("organisation_id", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
+    # Its quotas; NULL is the hub's own setting, 0 no limit.
+    Column("events_per_s", BigInteger),
+    Column("bytes_per_s", BigInteger),
+    Column("questions_per_s", BigInteger),
+    Column("burst_s", Float),
+)
+
+# Dead letters whose content was taken after all, so that no later replay sends it again.
+replayed_dead_letters: Final = Table(
+    "replayed_dead_letters",
+    _metadata,
+    Column("tenant_id", Text, primary_key=True),
+    # BLAKE2b of source and original bytes, hex.
+    Column("content_hash", Text, primary_key=True),
+    Column("replayed_at_us", BigInteger, nullable=False),
+)
+
+# Prices a tenant's events told of. Rows are never changed: a version names the same amounts for good.
+prices: Final = Table(
+    "prices",
+    _metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    # JSON, as cluster/contract/prices.py reads it.
+    Column("price", Text, nullable=False),
+    Column("told_at_us", BigInteger, nullable=False),
 )
 
 # A part of a tenant's rows that a key can be narrowed to.
@@ -102,6 +128,33 @@ MIGRATIONS: Final = (
                 replaced_by TEXT,
                 FOREIGN KEY (tenant_id, project_id) REFERENCES projects (tenant_id, project_id))""",
             "CREATE INDEX api_keys_tenant ON api_keys (tenant_id)",
+        ),
+    ),
+    Migration(
+        2,
+        "quotas of tenants, replayed dead letters",
+        (
+            "ALTER TABLE tenants ADD COLUMN events_per_s BIGINT",
+            "ALTER TABLE tenants ADD COLUMN bytes_per_s BIGINT",
+            "ALTER TABLE tenants ADD COLUMN questions_per_s BIGINT",
+            "ALTER TABLE tenants ADD COLUMN burst_s DOUBLE PRECISION",
+            """CREATE TABLE replayed_dead_letters (
+                tenant_id TEXT NOT NULL REFERENCES tenants (tenant_id),
+                content_hash TEXT NOT NULL,
+                replayed_at_us BIGINT NOT NULL,
+                PRIMARY KEY (tenant_id, content_hash))""",
+        ),
+    ),
+    Migration(
+        3,
+        "prices of tenants",
+        (
+            """CREATE TABLE prices (
+                tenant_id TEXT NOT NULL REFERENCES tenants (tenant_id),
+                version TEXT NOT NULL,
+                price TEXT NOT NULL,
+                told_at_us BIGINT NOT NULL,
+                PRIMARY KEY (tenant_id, version))""",
         ),
     ),
 )

@@ -1,12 +1,12 @@
-"""Organisations, their tenants, and the projects inside a tenant."""
+"""Organisations, their tenants with their quotas, and the projects inside a tenant."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
-from sqlalchemy import Select, func, insert, select
+from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
@@ -20,8 +20,41 @@ NAME_LENGTH_MAX: Final = 200
 # Rows a list may hold; far above what one hub serves, so that an answer is never without an end.
 TENANTS_MAX: Final = 10_000
 PROJECTS_MAX: Final = 1_000
+# Far above what a hub can do, and exact as a float.
+QUOTA_MAX: Final = 10**15
+BURST_MAX_S: Final = 86_400.0
 
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """A tenant's own limits; None where the hub's setting counts, 0 where there is no limit.
+
+    Attributes:
+        burst_s: seconds of its rate that it may use at once.
+    """
+
+    events_per_s: int | None = None
+    bytes_per_s: int | None = None
+    questions_per_s: int | None = None
+    burst_s: float | None = None
+
+    def check(self) -> None:
+        """Raises:
+        RequestInvalid: a value is out of its range.
+        """
+        for name in ("events_per_s", "bytes_per_s", "questions_per_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= QUOTA_MAX:
+                raise RequestInvalid(f"{name} must be from 0, for no limit, to {QUOTA_MAX}")
+        if self.burst_s is not None and not 0 < self.burst_s <= BURST_MAX_S:
+            raise RequestInvalid(f"burst_s must be above 0 and at most {BURST_MAX_S:.0f}")
+
+
+# Every limit is the hub's own setting.
+HUB_QUOTA: Final = Quota()
+QUOTA_COLUMNS: Final = tuple(tenants.c[field.name] for field in fields(Quota))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +66,7 @@ class Tenant:
     name: str
     is_operator: bool
     created_at_us: int
+    quota: Quota = HUB_QUOTA
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +127,19 @@ class TenantStore:
             created_at_us = self._clock.now_us()
             _insert_tenant(connection, checked, organisation_id=organisation_id, name=label, at_us=created_at_us)
             return Tenant(checked, organisation_id, label, bool(organisation["is_operator"]), created_at_us)
+
+    def set_quota(self, tenant: TenantId, quota: Quota) -> None:
+        """Put these limits in place of the tenant's; replicas know them within `HUB_KEY_CACHE_S`.
+
+        Raises:
+            RequestInvalid: a value is out of its range.
+            NotFound: no such tenant.
+        """
+        quota.check()
+        changed = update(tenants).where(tenants.c.tenant_id == tenant).values(asdict(quota))
+        with self._database.writing() as connection:
+            if connection.execute(changed).rowcount == 0:
+                raise NotFound("no such tenant")
 
     def create_organisation(self, organisation_id: str, *, name: str = "") -> None:
         """A new organisation that is not the operator.
@@ -184,7 +231,17 @@ def _tenants() -> Select[Any]:
     )
 
 
+def quota_of(row: RowMapping) -> Quota:
+    """The quota in a row with QUOTA_COLUMNS."""
+    return Quota(**{column.name: row[column.name] for column in QUOTA_COLUMNS})
+
+
 def _tenant(row: RowMapping) -> Tenant:
     return Tenant(
-        TenantId(row["tenant_id"]), row["organisation_id"], row["name"], bool(row["is_operator"]), row["created_at_us"]
+        TenantId(row["tenant_id"]),
+        row["organisation_id"],
+        row["name"],
+        bool(row["is_operator"]),
+        row["created_at_us"],
+        quota_of(row),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -12,7 +13,7 @@ from infra.cli.running import DataOption
 from infra.cli.tables import show
 
 keys = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True)
-tenants = typer.Typer(help="Tenants: create, list.", no_args_is_help=True)
+tenants = typer.Typer(help="Tenants: create, list, quota.", no_args_is_help=True)
 
 UrlOption = Annotated[str, typer.Option("--url", help="The hub (HUB_URL, else the one over --data).")]
 KeyOption = Annotated[str, typer.Option("--key", help="Key to use (HUB_API_KEY, else DIR/admin.key).")]
@@ -100,6 +101,33 @@ def list_tenants(
 ) -> None:
     """Tenants the caller may see."""
     _show(HubHttp.of(data, url=url, key=key).ask("GET", "/api/v1/tenants"), as_json)
+
+
+@tenants.command("quota")
+def tenant_quota(
+    tenant: Annotated[str, typer.Argument(help="Id of the tenant.")],
+    *,
+    events_per_s: Annotated[int | None, typer.Option(help="Events a second; 0 for no limit.")] = None,
+    bytes_per_s: Annotated[int | None, typer.Option(help="Bytes of bodies as sent a second; 0 for no limit.")] = None,
+    questions_per_s: Annotated[int | None, typer.Option(help="Questions a second; 0 for no limit.")] = None,
+    burst_s: Annotated[float | None, typer.Option(help="Seconds of its rate that it may use at once.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Back to the hub's own settings.")] = False,
+    data: DataOption = None,
+    url: UrlOption = "",
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show a tenant's limits; with any option set them all, those not given to the hub's own settings."""
+    limits = {
+        "events_per_s": events_per_s,
+        "bytes_per_s": bytes_per_s,
+        "questions_per_s": questions_per_s,
+        "burst_s": burst_s,
+    }
+    path = f"/api/v1/tenants/{quote(tenant, safe='')}/quota"
+    hub = HubHttp.of(data, url=url, key=key)
+    changes = reset or any(value is not None for value in limits.values())
+    _show(hub.ask("PUT", path, json=limits) if changes else hub.ask("GET", path), as_json)
 
 
 def _about(tenant: str) -> dict[str, str]:

@@ -30,7 +30,12 @@ def _asking(app: typer.Typer) -> None:
     from infra.cli import asking  # noqa: PLC0415
 
     app.command()(asking.query)
-    app.command()(asking.sql)
+
+
+def _sql(app: typer.Typer) -> None:
+    from infra.cli import sql  # noqa: PLC0415
+
+    app.command()(sql.sql)
 
 
 def _benches(app: typer.Typer) -> None:
@@ -59,7 +64,7 @@ _COMMANDS: Mapping[str, Callable[[typer.Typer], None]] = {
     "status": _running,
     "ingest": _ingest,
     "query": _asking,
-    "sql": _asking,
+    "sql": _sql,
     "bench": _benches,
     "job": _jobs,
     "keys": _administration,

@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 import structlog
 
-from cluster.settings import Settings
+from cluster.settings import SECRET_VARIABLES, Settings
 from infra.runtime import demo_process, edge, mlflow_server, ports, processes, ray_head, sockets
 from infra.runtime.layout import HubState, Layout, StartFailed, StartRefused, write_secret
 from infra.runtime.ray_head import RayHead
@@ -72,7 +72,7 @@ class Instance:
             mlflow=f"http://127.0.0.1:{self.settings.mlflow_port}",
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             version=version("llm-analytics-hub"),
-            settings={k: v for k, v in self.settings.environment().items() if k != "HUB_METADATA_URL"},
+            settings={k: v for k, v in self.settings.environment().items() if k not in SECRET_VARIABLES},
         )
 
     @contextmanager

@@ -8,6 +8,7 @@ from cluster.contract.event import KINDS, MODULES, SEVERITIES
 from models.measures import MEASURES
 from models.query.fields import DIMENSIONS, FIELDS
 from models.query.filters import OPERATORS
+from models.query.kinds import KIND_NAMES
 from models.query.times import GRANULARITIES
 
 
@@ -25,5 +26,5 @@ def catalog() -> dict[str, Any]:
         "kinds": {module: list(kinds) for module, kinds in KINDS.items()},
         "severities": list(SEVERITIES),
         "granularities": ["auto", *GRANULARITIES],
-        "queries": ["timeseries", "aggregate"],
+        "queries": list(KIND_NAMES),
     }

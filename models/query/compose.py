@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from models.aggregate import quantiles
 from models.measures import MEASURES, SECONDS, STATES, Measure, Need
 from models.query.filters import conditions
 from models.query.plan import Plan
@@ -23,11 +24,13 @@ class Composition:
 
     Attributes:
         rows: SELECT of table rows with the key columns `t_`, `g0_`, `g1_` … added; `t_` only for a timeseries.
+        folded: some groups were moved into OTHER.
     """
 
     plan: Plan
     span: Range
     rows: Fragment
+    folded: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -38,31 +41,38 @@ class Composition:
     def scalars(self, *, limit: int) -> Fragment:
         """Keys, then `v_NAME` for each measure SQL can finalise alone; a row for each key that has any row."""
         told = [
-            f"{self._sql(measure)} AS v_{measure.name}"
+            f'{self.sql(measure)} AS "v_{measure.name}"'
             for measure in self._measures()
-            if self._sql(measure) is not None
+            if self.sql(measure) is not None
         ]
         columns = ", ".join((*self.keys, *told, "count(*) AS rows_"))
         return placed(f"SELECT {columns} FROM ({{}}) AS r {self._grouped()} LIMIT {limit}", self.rows)
 
-    def histograms(self, need: Need, quantiles: Sequence[float]) -> Fragment:
+    def histograms(self, need: Need, asked: Sequence[float]) -> Fragment:
         """Keys, then `q0`, `q1` …: the histogram bucket that each quantile falls into, nearest rank."""
-        buckets, counts = STATES[need][0]
         keys = "".join(f"{key}, " for key in self.keys)
         window = f"PARTITION BY {', '.join(self.keys)}" if self.keys else ""
         picked = ", ".join(
             f"min(b_) FILTER (WHERE running_ >= greatest(1, ceil({quantile!r}::DOUBLE * total_))) AS q{index}"
-            for index, quantile in enumerate(quantiles)
+            for index, quantile in enumerate(asked)
         )
         template = (
             f"SELECT {keys}{picked} FROM ("
             f"SELECT {keys}b_, sum(c_) OVER ({window} ORDER BY b_) AS running_, "
-            f"sum(c_) OVER ({window}) AS total_ FROM ("
-            f"SELECT {keys}b_, sum(c_) AS c_ FROM ("
-            f"SELECT {keys}unnest({buckets}) AS b_, unnest({counts}) AS c_ FROM ({{}}) AS r"
-            f") GROUP BY ALL)) {self._grouped()}"
+            f"sum(c_) OVER ({window}) AS total_ FROM ({{}})) {self._grouped()}"
         )
-        return placed(template, self.rows)
+        return placed(template, self.occupied(need))
+
+    def occupied(self, need: Need) -> Fragment:
+        """Keys, then `b_` and `c_`: each histogram bucket that holds values, and how many."""
+        keys = "".join(f"{key}, " for key in self.keys)
+        columns, raw, kept = STATES[need]
+        if self.plan.from_rollups:
+            buckets, counts = columns
+            inner = f"SELECT {keys}unnest({buckets}) AS b_, unnest({counts}) AS c_ FROM ({{}}) AS r"
+        else:
+            inner = f"SELECT {keys}{quantiles.bucket_sql(raw)} AS b_, 1 AS c_ FROM ({{}}) AS r WHERE {kept}"
+        return placed(f"SELECT {keys}b_, sum(c_)::BIGINT AS c_ FROM ({inner}) GROUP BY ALL", self.rows)
 
     def sketches(self, need: Need) -> Fragment:
         """Keys, then `s_`: the list of serialised sketches to merge."""
@@ -70,19 +80,27 @@ class Composition:
         columns = ", ".join((*self.keys, f"list({column}) AS s_"))
         return placed(f"SELECT {columns} FROM ({{}}) AS r WHERE {column} IS NOT NULL {self._grouped()}", self.rows)
 
+    def group_count(self, *, most: int | None = None) -> Fragment:
+        """How many groups there are; counting stops at `most`."""
+        limit = "" if most is None else f" LIMIT {most}"
+        columns = ", ".join(group_columns(self.plan))
+        return placed(f"SELECT count(*) FROM (SELECT DISTINCT {columns} FROM ({{}}) AS r{limit})", self.rows)
+
     def _measures(self) -> list[Measure]:
         return [MEASURES[name] for name in self.plan.request.measures]
 
-    def _sql(self, measure: Measure) -> str | None:
+    def sql(self, measure: Measure) -> str | None:
+        """Aggregate over the rows; None where only merging outside SQL gives the value."""
         text = measure.rollup_sql if self.plan.from_rollups else measure.event_sql
         return None if text is None else text.replace("{" + SECONDS + "}", self._seconds())
 
     def _seconds(self) -> str:
-        step = self.plan.request.step_us
-        if not step:
+        request = self.plan.request
+        if not request.step_us:
             return f"{self.span.length_us / SECOND_US!r}"
         # The first and last bucket count the seconds inside the range only, else they would look quiet.
-        inside = f"least(t_ + {step}, {self.span.to_us}) - greatest(t_, {self.span.from_us})"
+        length = request.buckets.length_sql("t_")
+        inside = f"least(t_ + {length}, {self.span.to_us}) - greatest(t_, {self.span.from_us})"
         return f"(({inside}) / {SECOND_US})::DOUBLE"
 
     def _grouped(self) -> str:
@@ -101,7 +119,7 @@ def compose(plan: Plan, table: Fragment, span: Range) -> Composition:
         table: SELECT of rows of the plan's table, already cut to the tenants that may be seen.
     """
     request, time = plan.request, plan.time_column
-    bucket = f"(epoch_us({time}) // {request.step_us}) * {request.step_us} AS t_, " if request.step_us else ""
+    bucket = f"{request.buckets.start_sql(time)} AS t_, " if request.step_us else ""
     groups = joined(
         (
             placed(f"CAST({{}} AS VARCHAR) AS {column}, ", field.sql)
@@ -118,16 +136,29 @@ def compose(plan: Plan, table: Fragment, span: Range) -> Composition:
     return Composition(plan, span, placed(template, groups, table, inside, kept))
 
 
-def largest(whole: Composition, *, groups: int) -> Fragment:
-    """The `groups` largest groups of a composition, by its first additive measure, else by events."""
+def largest(whole: Composition, *, groups: int, by: Measure | None = None) -> Fragment:
+    """The `groups` largest groups of a composition.
+
+    Args:
+        by: measure that SQL can finalise over the plan's rows; None for the first additive one, else events.
+    """
     plan = whole.plan
-    additive = [MEASURES[name] for name in plan.request.measures if MEASURES[name].terms and not MEASURES[name].per]
-    weight = additive[0] if additive else MEASURES["event_count"]
-    text = weight.rollup_sql if plan.from_rollups else weight.event_sql
+    additive = [MEASURES[name] for name in plan.request.measures if MEASURES[name].additive]
+    weight = by or (additive[0] if additive else MEASURES["event_count"])
     columns = ", ".join(group_columns(plan))
     return placed(
-        f"SELECT {columns} FROM ({{}}) AS r GROUP BY {columns} ORDER BY {text} DESC, {columns} LIMIT {groups}",
+        f"SELECT {columns} FROM ({{}}) AS r GROUP BY {columns} "
+        f"ORDER BY {whole.sql(weight)} DESC NULLS LAST, {columns} LIMIT {groups}",
         whole.rows,
+    )
+
+
+def listed(plan: Plan, groups: Sequence[tuple[str | None, ...]]) -> Fragment:
+    """The given groups, at least one, as `largest` would tell them."""
+    row = f"({', '.join(['CAST(? AS VARCHAR)'] * len(group_columns(plan)))})"
+    return Fragment(
+        f"SELECT * FROM (VALUES {', '.join([row] * len(groups))}) AS v({', '.join(group_columns(plan))})",
+        tuple(value for group in groups for value in group),
     )
 
 
@@ -141,4 +172,4 @@ def fold(part: Composition, kept: Fragment) -> Composition:
         part.rows,
         kept,
     )
-    return Composition(part.plan, part.span, rows)
+    return Composition(part.plan, part.span, rows, folded=True)

@@ -75,17 +75,22 @@ def field(name: str, *, role: str) -> Field:
         key = name[len(ATTRIBUTE_PREFIX) :]
         if 0 < len(key) <= _ATTRIBUTE_LENGTH_MAX and "\x00" not in key:
             return Field(name, groups=True)
-        raise RequestInvalid(f"{role}: an attribute's name has 1 to {_ATTRIBUTE_LENGTH_MAX} characters")
+        raise RequestInvalid(
+            f"{role}: an attribute's name has 1 to {_ATTRIBUTE_LENGTH_MAX} characters", hint="Write attributes.team."
+        )
     raise RequestInvalid(f"{role} {name[:80]!r} is not a field", hint=near(name, (*FIELDS, "attributes.NAME")))
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """A hint that names what may have been meant, or everything there is when nothing is near."""
+def near(name: str, known: Iterable[str], *, most: int = 60) -> str:
+    """A hint that names what may have been meant, or what there is, up to `most` names, when nothing is near."""
     names = list(known)
     close = difflib.get_close_matches(name[:80].lower(), names, n=4, cutoff=0.5)
     if not close:
         close = [text for text in names if name and (name[:80].lower() in text)][:4]
-    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(names)}."
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    more = " …" if len(names) > most else "."
+    return f"Known: {', '.join(names[:most])}{more}"
 
 
 def _pointer(steps: tuple[str, ...]) -> str:

@@ -37,7 +37,9 @@ def parse_filters(texts: list[str]) -> tuple[Filter, ...]:
         RequestInvalid: too many, an unknown field, or an operator or value that does not fit the field.
     """
     if len(texts) > FILTERS_MAX:
-        raise RequestInvalid(f"{len(texts)} filters are over the limit of {FILTERS_MAX}")
+        raise RequestInvalid(
+            f"{len(texts)} filters are over the limit of {FILTERS_MAX}", hint="Put values together: field:in:a,b,c."
+        )
     return tuple(parse_filter(text) for text in texts)
 
 
@@ -65,7 +67,9 @@ def parse_filter(text: str) -> Filter:
         return Filter(target, operator, (_number(target, value),))
     written = _split(value) if operator in ("in", "nin") else [value]
     if len(written) > VALUES_MAX:
-        raise RequestInvalid(f"filter on {target.name} names {len(written)} values, over {VALUES_MAX}")
+        raise RequestInvalid(
+            f"filter on {target.name} names {len(written)} values, over {VALUES_MAX}", hint="Ask in several questions."
+        )
     return Filter(target, operator, tuple(_value(target, one) for one in written))
 
 
@@ -90,6 +94,21 @@ def condition(one: Filter) -> Fragment:
     return Fragment(f"NOT coalesce({inside.text}, false)", inside.parameters)
 
 
+def passes(one: Filter, value: str | None) -> bool:
+    """What `condition` says of a row whose field, a text one, has this value."""
+    if one.operator == "exists":
+        return (value is not None) is one.values[0]
+    if one.operator in ("ne", "nin"):
+        return value not in one.values
+    if value is None:
+        return False
+    if one.operator == "prefix":
+        return value.startswith(str(one.values[0]))
+    if one.operator == "contains":
+        return one.values[0] in value
+    return value in one.values
+
+
 def conditions(filters: tuple[Filter, ...]) -> Fragment:
     """All of them, joined by AND; `true` when there is none."""
     return joined((condition(one) for one in filters), " AND ") if filters else Fragment("true")
@@ -101,7 +120,9 @@ def _value(target: Field, text: str) -> Any:
     if target.type == "boolean":
         return _boolean(target, text)
     if len(text) > VALUE_LENGTH_MAX:
-        raise RequestInvalid(f"filter on {target.name}: the value is over {VALUE_LENGTH_MAX} characters")
+        raise RequestInvalid(
+            f"filter on {target.name}: the value is over {VALUE_LENGTH_MAX} characters", hint="Use prefix or contains."
+        )
     return text
 
 
@@ -123,7 +144,9 @@ def _number(target: Field, text: str) -> Decimal | float:
 
 def _boolean(target: Field, text: str) -> bool:
     if text not in ("true", "false"):
-        raise RequestInvalid(f"filter on {target.name}: {text[:40]!r} is neither true nor false")
+        raise RequestInvalid(
+            f"filter on {target.name}: {text[:40]!r} is neither true nor false", hint="Write true or false."
+        )
     return text == "true"
 
 

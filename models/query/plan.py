@@ -115,9 +115,8 @@ def choose(request: MetricsRequest, *, groups_max: int) -> Plan:
 
 def _coarsest(request: MetricsRequest, groups_max: int) -> Plan:
     """The plan over the coarsest roll-ups whose windows fit the buckets and at least twice into the range."""
-    step_us = request.step_us
     for name, window_us in _WINDOWS:
-        fits = step_us % window_us == 0
+        fits = request.grid_us % window_us == 0
         if name == "rollup_1m" or (fits and _whole(request.span, window_us).length_us >= _WINDOWS_MIN * window_us):
             plan = Plan(request, name, f"{_CALLED[name]} roll-ups hold every asked field", groups_max)
             finer = plan.tiers[1:]

@@ -16,7 +16,7 @@ import msgspec
 from cluster.contract.columns import EVENT_SCHEMA
 from cluster.errors import RequestInvalid
 from models.query.filters import Filter, conditions, parse_filters
-from models.query.request import Parameters, collect, one, parse_limit
+from models.query.parameters import Parameters, collect, one, parse_limit
 from models.query.sql import Fragment, bound, joined, placed
 from models.query.times import Range, format_instant, parse_range
 
@@ -69,7 +69,7 @@ def parse_search(parameters: Parameters, tenants: Sequence[str], *, now_us: int)
     given = collect(parameters, known=("filter", "q", "from", "to", "limit", "cursor"), repeated=frozenset({"filter"}))
     text = one(given, "q", "")
     if len(text) > _TEXT_LENGTH_MAX:
-        raise RequestInvalid(f"q is over {_TEXT_LENGTH_MAX} characters")
+        raise RequestInvalid(f"q is over {_TEXT_LENGTH_MAX} characters", hint="Search for a part of it.")
     bound = repr((tuple(tenants), sorted(given["filter"]), text))
     binding = hashlib.blake2b(bound.encode(), digest_size=8).digest()
     return SearchRequest(
@@ -87,7 +87,7 @@ def parse_trace_id(text: str) -> str:
     RequestInvalid: empty, over 128 characters, or not printable ASCII.
     """
     if not _TRACE_ID.fullmatch(text):
-        raise RequestInvalid("a trace id has 1 to 128 printable characters")
+        raise RequestInvalid("a trace id has 1 to 128 printable characters", hint="Copy the trace_id of an event.")
     return text
 
 

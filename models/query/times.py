@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from cluster.errors import RequestInvalid
@@ -81,6 +82,15 @@ def parse_range(from_text: str, to_text: str, *, now_us: int) -> Range:
     return Range(from_us, to_us, from_relative and to_relative)
 
 
+def parse_instant(name: str, text: str, *, now_us: int) -> int:
+    """Microseconds of one written instant, absolute or relative, to the microsecond.
+
+    Raises:
+        RequestInvalid: it cannot be read; the message names the parameter `name`.
+    """
+    return _parse(name, text, now_us)[0]
+
+
 def _parse(name: str, text: str, now_us: int) -> tuple[int, bool]:
     if text == "now":
         return now_us, True
@@ -144,6 +154,7 @@ def granularity_name(step_us: int) -> str:
     return next(name for name, size in GRANULARITIES.items() if size == step_us)
 
 
+@lru_cache(maxsize=100_000)
 def format_instant(at_us: int) -> str:
     """RFC 3339 in UTC with microseconds."""
     seconds, micros = divmod(at_us, SECOND_US)

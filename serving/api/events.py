@@ -40,7 +40,7 @@ async def post_events(request: Request, module: str | None = None) -> Response:
     principal = await request.app.state.authorise(request, Permission.INGEST)
     bodies: Bodies = request.app.state.bodies
     reception: Reception = request.app.state.reception
-    async with bodies.body(request) as body:
+    async with bodies.events(request, principal) as body:
         receipt = await reception.events(
             principal,
             body,

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from serving.answers import json_answer
+from serving.dead_letter_alarm import DeadLetterAlarm
 from serving.query_port import QueryPort
 from serving.readings import Readings, freshness_s, shard_reason
 
@@ -55,6 +56,11 @@ async def get_ready(request: Request) -> Response:
     if not await _answers_questions(request.app.state.query):
         degrading.append("query: does not answer")
     status = "not_ready" if blocking else "degraded" if degrading else "ready"
+    # What senders do wrong takes nothing away from what the hub can do.
+    alarm: DeadLetterAlarm = request.app.state.alarm
+    if above := alarm.above():
+        share_max = request.app.state.settings.dead_letter_share_max
+        degrading.append(f"dead letters: {above} tenants have over {share_max:.0%} of their rows refused")
     headers = {"Retry-After": "2"} if blocking else None
     return json_answer({"status": status, "reasons": blocking + degrading}, 503 if blocking else 200, headers)
 

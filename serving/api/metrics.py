@@ -1,4 +1,4 @@
-"""GET /api/v1/metrics/timeseries and /aggregates, POST /api/v1/query: questions about measures."""
+"""GET /api/v1/metrics/timeseries and /aggregates, POST /api/v1/query: every kind of question."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from cluster.errors import BodyUnreadable, RequestInvalid
-from models.query.request import parse_body
+from models.query.kinds import KIND_NAMES
+from models.query.parameters import parse_body
 from serving.api.reading import asked, parameters, port, told
 from serving.auth.roles import Permission
 from serving.limits import Bodies
@@ -21,7 +22,8 @@ _RANGE: Final = (
     ("to", "RFC 3339 or relative (now), first instant outside", False),
 )
 _SHARED: Final = (
-    ("measure", "name of a measure, see /api/v1/catalog", True),
+    ("measure", "name of a measure, see /api/v1/catalog, or NAME=EXPRESSION", True),
+    ("calculate", "NAME=EXPRESSION of measures", True),
     *_RANGE,
     ("group_by", "name of a dimension", True),
     ("filter", "field:op:value or field:value", True),
@@ -35,13 +37,14 @@ _SHARED: Final = (
         *_SHARED,
         ("granularity", "auto, 1m, 5m, 15m, 1h, 6h or 1d", False),
         ("fill", "none, zero, null or previous", False),
+        ("time_zone", "IANA name, for buckets of whole days", False),
     ),
 )
 async def timeseries(request: Request) -> Response:
     """Measures over time: one series for each measure and group."""
     principal = await request.app.state.authorise(request, Permission.READ)
     query = port(request)
-    return told(request, await query.metrics(principal.scope, "timeseries", parameters(request)))
+    return told(request, await query.query(principal.scope, "timeseries", parameters(request)))
 
 
 @router.get(
@@ -52,6 +55,7 @@ async def timeseries(request: Request) -> Response:
         ("having", "measure:op:number", True),
         ("order", "NAME, -NAME, NAME:asc or NAME:desc", True),
         ("limit", "rows, 1 to 10000", False),
+        ("cursor", "next_cursor of the page before", False),
         ("compare", "previous, or a time back such as -7d", False),
     ),
 )
@@ -59,12 +63,27 @@ async def aggregates(request: Request) -> Response:
     """Measures over a range: one row for each group."""
     principal = await request.app.state.authorise(request, Permission.READ)
     query = port(request)
-    return told(request, await query.metrics(principal.scope, "aggregate", parameters(request)))
+    return told(request, await query.query(principal.scope, "aggregate", parameters(request)))
 
 
-@router.post("/query", response_model=None)
+_QUESTION: Final = {
+    "type": "object",
+    "required": ["kind"],
+    "properties": {"kind": {"type": "string", "enum": list(KIND_NAMES)}},
+    "additionalProperties": {
+        "description": "a parameter of the kind; a list where it repeats",
+        "anyOf": [{"type": "string"}, {"type": "number"}, {"type": "array"}, {"type": "object"}],
+    },
+}
+
+
+@router.post(
+    "/query",
+    response_model=None,
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _QUESTION}}}},
+)
 async def post_query(request: Request) -> Response:
-    """The same questions as one JSON object: `{"kind": "timeseries"|"aggregate", "measure": [...], ...}`."""
+    """Any question of the catalogue as one JSON object: `{"kind": "top", "measure": ["cost_usd"], ...}`."""
     principal = await request.app.state.authorise(request, Permission.READ)
     bodies: Bodies = request.app.state.bodies
     query = port(request)
@@ -76,4 +95,4 @@ async def post_query(request: Request) -> Response:
     if parameters(request):
         raise RequestInvalid("a question sent as a body takes no query parameters", hint="Put them into the body.")
     kind, pairs = parse_body(question)
-    return told(request, await query.metrics(principal.scope, kind, pairs))
+    return told(request, await query.query(principal.scope, kind, pairs))

@@ -51,7 +51,7 @@ async def _export(request: Request, name: str) -> Response:
     reception: Reception = request.app.state.reception
     try:
         principal = await request.app.state.authorise(request, Permission.INGEST)
-        async with bodies.body(request) as body:
+        async with bodies.events(request, principal) as body:
             receipt = await reception.otlp(
                 principal,
                 body,

@@ -17,6 +17,7 @@ from cluster.errors import Unavailable
 from cluster.telemetry import Metric, Telemetry
 from serving.api.ledger import visible_accounts
 from serving.auth.roles import Permission
+from serving.dead_letter_alarm import DeadLetterAlarm
 from serving.readings import Readings
 
 router = APIRouter(tags=["health"])
@@ -42,9 +43,12 @@ _BY_SHARD: Final[tuple[tuple[Metric, str], ...]] = (
 class _Accounts(Collector):
     """Ledger and shards as they were read, in Prometheus' types."""
 
-    def __init__(self, accounts: Mapping[str, Account], shards: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, accounts: Mapping[str, Account], shards: Sequence[Mapping[str, Any]], shares: Mapping[str, float]
+    ) -> None:
         self._accounts = accounts
         self._shards = shards
+        self._shares = shares
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         for metric, field in _BY_TENANT:
@@ -52,6 +56,11 @@ class _Accounts(Collector):
             for tenant, account in self._accounts.items():
                 family.add_metric([tenant], getattr(account, field))
             yield family
+        family = _family(telemetry.DEAD_LETTER_SHARE)
+        for tenant in self._accounts:
+            if tenant in self._shares:
+                family.add_metric([tenant], self._shares[tenant])
+        yield family
         for metric, field in _BY_SHARD:
             family = _family(metric)
             for shard in self._shards:
@@ -74,7 +83,8 @@ async def get_metrics(request: Request) -> Response:
         # The replica's own figures are wanted most while something is away.
         mine = {}
     registry = CollectorRegistry()
-    registry.register(_Accounts(bounded(mine), await readings.shards()))
+    alarm: DeadLetterAlarm = request.app.state.alarm
+    registry.register(_Accounts(bounded(mine), await readings.shards(), alarm.shares()))
     return Response(text + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 

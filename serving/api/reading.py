@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from cluster.errors import Unavailable
 from serving.query_engine import Answer
 from serving.query_port import QueryPort
+from serving.quotas import Quotas
 
 # Read by the door itself before any question is looked at.
 _OF_THE_DOOR: Final = frozenset({"tenant"})
@@ -22,14 +23,17 @@ def parameters(request: Request) -> tuple[tuple[str, str], ...]:
 
 
 def port(request: Request) -> QueryPort:
-    """The query engine of this hub.
+    """The query engine of this hub, for one question of the principal that was authorised.
 
     Raises:
         Unavailable: the hub runs doors only.
+        RateLimited: its tenant has asked too often.
     """
     query: QueryPort | None = request.app.state.query
     if query is None:
         raise Unavailable("this hub answers no questions", retry_after_s=_NO_ENGINE_RETRY_S)
+    quotas: Quotas = request.app.state.quotas
+    quotas.take_question(request.state.principal)
     return query
 
 

@@ -1,8 +1,9 @@
-"""/api/v1/tenants: tenants and their projects; /api/v1/organisations: who answers for them."""
+"""/api/v1/tenants: tenants, their quotas and projects; /api/v1/organisations: who answers for them."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,7 +11,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.clock import format_rfc3339
-from cluster.metadata.tenants import Project, Tenant, TenantStore
+from cluster.errors import NotFound
+from cluster.metadata.tenants import Project, Quota, Tenant, TenantStore
 from cluster.tenancy import TenantId
 from serving.answers import json_answer
 from serving.auth.authorise import AsAdmin, AsOperator
@@ -48,6 +50,17 @@ class NewProject(BaseModel):
     name: str = Field(default="", max_length=200)
 
 
+class NewQuota(BaseModel):
+    """Limits of a tenant; null is the hub's own setting, 0 no limit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events_per_s: int | None = None
+    bytes_per_s: int | None = None
+    questions_per_s: int | None = None
+    burst_s: float | None = Field(default=None, allow_inf_nan=False)
+
+
 @router.get("/tenants", response_model=None)
 async def list_tenants(request: Request, principal: AsAdmin) -> Response:
     """Tenants of the caller's organisation; all of them for the operator."""
@@ -73,6 +86,20 @@ async def create_organisation(request: Request, _: AsOperator, new: NewOrganisat
     """A new organisation; only the operator makes one."""
     await asyncio.to_thread(lambda: _store(request).create_organisation(new.organisation_id, name=new.name))
     return json_answer({"organisation_id": new.organisation_id, "name": new.name or new.organisation_id}, 201)
+
+
+@router.get("/tenants/{tenant_id}/quota", response_model=None)
+async def get_quota(request: Request, principal: AsAdmin, tenant_id: str) -> Response:
+    """Limits of a tenant the caller covers; null where the hub's own setting counts."""
+    return json_answer(await _quota_json(request, await _covered(request, principal, tenant_id)))
+
+
+@router.put("/tenants/{tenant_id}/quota", response_model=None)
+async def put_quota(request: Request, principal: AsOperator, tenant_id: str, new: NewQuota) -> Response:
+    """New limits in place of all that the tenant had; only the operator sets them."""
+    tenant = await _covered(request, principal, tenant_id)
+    await asyncio.to_thread(_store(request).set_quota, tenant, Quota(**new.model_dump()))
+    return json_answer(await _quota_json(request, tenant))
 
 
 @router.get("/tenants/{tenant_id}/projects", response_model=None)
@@ -102,6 +129,14 @@ async def _covered(request: Request, principal: Principal, tenant: str) -> Tenan
 def _store(request: Request) -> TenantStore:
     store: TenantStore = request.app.state.tenants
     return store
+
+
+async def _quota_json(request: Request, tenant: TenantId) -> dict[str, Any]:
+    """From the store: what replicas remember may be older."""
+    found = await asyncio.to_thread(_store(request).find, tenant)
+    if found is None:
+        raise NotFound("no such tenant")
+    return {"tenant_id": tenant, **asdict(found.quota)}
 
 
 def _tenant_json(tenant: Tenant) -> dict[str, Any]:

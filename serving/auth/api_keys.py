@@ -92,6 +92,7 @@ class KeyGate:
             project_id=key.project_id,
             organisation_id=key.organisation_id,
             permissions=permissions_of(key.scopes, is_operator=key.is_operator),
+            quota=key.quota,
         )
 
     async def on_behalf_of(self, principal: Principal, tenant: str) -> Principal:
@@ -110,7 +111,7 @@ class KeyGate:
                 self._owners.put(tenant, owner)
                 mine = owner.organisation_id == principal.organisation_id
                 if mine or Permission.OPERATE in principal.permissions:
-                    return principal.acting_for(owner.tenant_id)
+                    return principal.acting_for(owner)
         raise Forbidden("this key does not cover that tenant", hint="Leave `tenant` out, or use a key of that tenant.")
 
     async def covered(self, principal: Principal) -> frozenset[TenantId]:

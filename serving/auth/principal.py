@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cluster.errors import Forbidden
+from cluster.metadata.tenants import HUB_QUOTA, Quota, Tenant
 from cluster.tenancy import TenantId, TenantScope
 from serving.auth.roles import Permission
 
@@ -17,6 +18,7 @@ class Principal:
         tenant: whose rows this request writes or reads; an admin may have chosen it among those it covers.
         project_id: when set, only this project's rows.
         organisation_id: the organisation of the key, whatever tenant it acts for.
+        quota: of the tenant it acts for.
     """
 
     key_id: str
@@ -24,6 +26,7 @@ class Principal:
     project_id: str | None
     organisation_id: str
     permissions: frozenset[Permission]
+    quota: Quota = HUB_QUOTA
 
     @property
     def scope(self) -> TenantScope:
@@ -42,6 +45,6 @@ class Principal:
                 hint="An admin key makes one that does: `llmhub keys create`.",
             )
 
-    def acting_for(self, tenant: TenantId) -> Principal:
+    def acting_for(self, tenant: Tenant) -> Principal:
         """The same key on another tenant; the caller has checked that the key covers it."""
-        return replace(self, tenant=tenant)
+        return replace(self, tenant=tenant.tenant_id, quota=tenant.quota)

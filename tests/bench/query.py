@@ -150,8 +150,12 @@ def _calls(source: np.random.Generator, occurred_us: np.ndarray[Any, Any], start
     )
 
 
-async def measure(ask: Ask, *, end_us: int, clients: int, rounds: int) -> dict[str, Any]:
-    """Latencies in ms of each chart; every question has a range of its own, so that no cache answers it."""
+async def measure(ask: Ask, *, end_us: int, clients: int, rounds: int, think_s: float) -> dict[str, Any]:
+    """Latencies in ms of each chart; every question has a range of its own, so that no cache answers it.
+
+    Args:
+        think_s: mean time, exponential, that a client waits before each question; 0 for a closed loop.
+    """
     took: dict[str, list[float]] = {name: [] for name, _, _ in CHARTS}
     source = random.Random(clients)
 
@@ -161,6 +165,8 @@ async def measure(ask: Ask, *, end_us: int, clients: int, rounds: int) -> dict[s
             to_us = (end_us - source.randrange(DAY_US)) // MINUTE_US * MINUTE_US
             span = [("from", format_instant(to_us - length_us // MINUTE_US * MINUTE_US)), ("to", format_instant(to_us))]
             for name, route, question in CHARTS:
+                if think_s:
+                    await asyncio.sleep(source.expovariate(1 / think_s))
                 start_s = time.perf_counter()
                 await ask(route, question + (span if route != "ledger" else []))
                 took[name].append((time.perf_counter() - start_s) * 1_000)
@@ -170,7 +176,13 @@ async def measure(ask: Ask, *, end_us: int, clients: int, rounds: int) -> dict[s
     elapsed_s = time.perf_counter() - start_s
     every = [ms for column in took.values() for ms in column]
     charts = {name: quantiles(column) for name, column in took.items()}
-    return {"clients": clients, "requests_per_s": round(len(every) / elapsed_s, 1), "all": quantiles(every), **charts}
+    return {
+        "clients": clients,
+        "think_s": think_s,
+        "requests_per_s": round(len(every) / elapsed_s, 1),
+        "all": quantiles(every),
+        **charts,
+    }
 
 
 def quantiles(values_ms: Sequence[float]) -> dict[str, float]:
@@ -188,6 +200,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=30, help="times each client asks all seven")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 20])
+    parser.add_argument("--think", type=float, default=0.0, help="mean seconds a client waits before each question")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
     if options.fill:
@@ -225,11 +238,14 @@ async def _in_process(folder: Path, options: argparse.Namespace) -> dict[str, An
         if route == "ledger":
             return len(await engine.ledger_committed(scope))
         kind = "timeseries" if route == "timeseries" else "aggregate"
-        return len((await engine.metrics(scope, kind, pairs)).body)
+        return len((await engine.query(scope, kind, pairs)).body)
 
     rows = (await engine.ledger_committed(scope))["tenants"][DEFAULT_TENANT]["events"]
     end_us = SystemClock().now_us()
-    runs = [await measure(ask, end_us=end_us, clients=n, rounds=options.rounds) for n in options.clients]
+    runs = [
+        await measure(ask, end_us=end_us, clients=n, rounds=options.rounds, think_s=options.think)
+        for n in options.clients
+    ]
     engine.close()
     return {"over": "engine in process", "events": rows, "first_load_s": round(loaded_s, 2), "runs": runs}
 
@@ -252,7 +268,10 @@ async def _over_http(url: str, key: str, options: argparse.Namespace) -> dict[st
             counted.raise_for_status()
             events = counted.json()["rows"][0]["values"]["event_count"]
         end_us = SystemClock().now_us()
-        runs = [await measure(ask, end_us=end_us, clients=n, rounds=options.rounds) for n in options.clients]
+        runs = [
+            await measure(ask, end_us=end_us, clients=n, rounds=options.rounds, think_s=options.think)
+            for n in options.clients
+        ]
     return {"over": url, "events": events, "runs": runs}
 
 

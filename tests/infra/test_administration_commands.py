@@ -74,6 +74,20 @@ def test_a_key_is_told_whole_and_can_be_rotated_and_revoked() -> None:
     assert "default" in run(administration.tenants, "list")
 
 
+def test_a_quota_is_set_whole_shown_and_reset() -> None:
+    def told(*words: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(run(administration.tenants, "quota", "default", *words, "--json"))
+        return {name: value for name, value in answer.items() if value is not None}
+
+    assert told("--events-per-s", "500", "--burst-s", "2.5") == {
+        "tenant_id": "default",
+        "events_per_s": 500,
+        "burst_s": 2.5,
+    }
+    assert told("--questions-per-s", "0") == told() == {"tenant_id": "default", "questions_per_s": 0}
+    assert told("--reset") == {"tenant_id": "default"}
+
+
 def test_a_refusal_is_told_by_the_hub() -> None:
     with pytest.raises(HubRefused, match=r"404 not_found|403 forbidden"):
         run(administration.keys, "create", "--tenant", "nobody")

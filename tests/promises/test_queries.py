@@ -169,7 +169,7 @@ def seen(lake: Lake, question: dict[str, Any]) -> list[Row]:
 
 def ask(engine: QueryEngine, question: dict[str, Any], kind: str, more: list[tuple[str, str]]) -> dict[str, Any]:
     scope = TenantScope.of(TenantId(question["tenant"]), question["project"])
-    answer = asyncio.run(engine.metrics(scope, kind, [*pairs(question), *more]))
+    answer = asyncio.run(engine.query(scope, kind, [*pairs(question), *more]))
     told: dict[str, Any] = json.loads(answer.body, parse_float=Decimal)
     return told
 

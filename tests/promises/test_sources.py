@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from cluster.contract.coerce import ROW_FIELDS
 from cluster.contract.decode import MEDIA_TYPES, Decoded, decode
 from cluster.contract.inflate import inflate
+from cluster.contract.sources.hooks.products import DECODE_HOOK
 from cluster.contract.sources.otlp import decode_logs, decode_metrics, decode_traces
 from cluster.errors import HubError
 from tests.cluster.contract.bodies import CONTEXT, arrow_body, checked, event, lines, parquet_body
@@ -28,6 +29,10 @@ SOURCES: dict[str, Source] = {
         for door in OTLP_DOORS
         for kind in ("x-protobuf", "json")
     },
+    **{
+        f"hook {product}": lambda body, read=read: read(body, {"content-type": "application/json"}, CONTEXT)
+        for product, read in DECODE_HOOK.items()
+    },
 }
 _SPAN = ExportTraceServiceRequest()
 _SPAN.resource_spans.add().scope_spans.add().spans.add(
@@ -39,6 +44,8 @@ SAMPLES = (
     arrow_body(pa.Table.from_pylist([event(input_tokens=1)])),
     parquet_body(pa.Table.from_pylist([event(input_tokens=1)])),
     _SPAN.SerializeToString(),
+    orjson.dumps({"id": "c", "startTime": CONTEXT.received_at_us / 1e6, "prompt_tokens": 3, "metadata": {}}),
+    orjson.dumps({"batch": [{"id": "i", "type": "span-create", "timestamp": "2026-01-01T00:00:00Z", "body": {}}]}),
 )
 
 scalars = (

@@ -19,7 +19,9 @@ DOORS = {
     ("POST", "/v1/traces"): "ingest",
     ("POST", "/v1/logs"): "ingest",
     ("POST", "/v1/metrics"): "ingest",
+    **{("POST", f"/api/v1/hooks/{product}"): "ingest" for product in ("litellm", "mlflow", "langfuse")},
     ("GET", "/api/v1/ledger"): "read",
+    ("GET", "/api/v1/dead-letters"): "read",
     ("GET", "/metrics"): "read",
     ("GET", "/api/v1/keys"): "admin",
     ("POST", "/api/v1/keys"): "admin",
@@ -28,6 +30,8 @@ DOORS = {
     ("GET", "/api/v1/tenants"): "admin",
     ("POST", "/api/v1/tenants"): "admin",
     ("POST", "/api/v1/organisations"): "operate",
+    ("GET", "/api/v1/tenants/default/quota"): "admin",
+    ("PUT", "/api/v1/tenants/default/quota"): "operate",
     ("GET", "/api/v1/tenants/default/projects"): "admin",
     ("POST", "/api/v1/tenants/default/projects"): "admin",
 }

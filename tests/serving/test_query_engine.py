@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from cluster.clock import SystemClock
 from cluster.errors import Busy, NotFound, QueryTimeout
 from cluster.lake.scan import TableReader, files, row_counts
-from cluster.lake.tables import ROLLUPS
 from cluster.tenancy import TenantId, TenantScope
-from models.query.plan import Piece
 from models.query.sql import Fragment, Run
-from models.query.times import Range
 from serving.database import Database
-from serving.hot_rollups import HotRollups
 from serving.query_engine import Answer, AnswerCache, QueryEngine
-from tests.serving.small_lake import DAY_US, NOW_US, Lake, event, random_rows, tenants_apart
+from tests.serving.small_lake import DAY_US, NOW_US, Lake, event, tenants_apart
 
 ALPHA = TenantScope.of(TenantId("alpha"))
 COUNTS = (("measure", "event_count"), ("from", "-4d"))
@@ -39,7 +33,7 @@ EVERYTHING = (
 
 
 def ask(engine: QueryEngine, *parameters: tuple[str, str]) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(asyncio.run(engine.metrics(ALPHA, "aggregate", parameters)).body)
+    told: dict[str, Any] = json.loads(asyncio.run(engine.query(ALPHA, "aggregate", parameters)).body)
     return told
 
 
@@ -70,7 +64,11 @@ def test_late_rows_and_compaction_leave_every_answer_right(tmp_path: Path) -> No
     lake.compact("alpha")
     engine.refresh()
     after = ask(engine, *EVERYTHING)
-    assert after["version"] == before["version"] + 1 and after["rows"] == before["rows"]
+    # Compaction moves rows and changes none: the answer that was given stays.
+    assert after == before
+    elsewhere = lake.engine()
+    assert ask(elsewhere, *EVERYTHING)["rows"] == before["rows"]
+    elsewhere.close()
     # A late event is one more partial, days back.
     lake.seal("alpha", [event(900_001, occurred_at=NOW_US - 2 * DAY_US)])
     engine.refresh()
@@ -94,28 +92,25 @@ def test_late_rows_and_compaction_leave_every_answer_right(tmp_path: Path) -> No
     engine.close()
 
 
-@pytest.mark.parametrize("tier", ROLLUPS)
-def test_partials_merged_in_memory_hold_the_same(tmp_path: Path, tier: str) -> None:
-    lake = Lake(tmp_path)
-    rows = random_rows(600, seed=3, days=1)
-    readers = {name: TableReader(lake.settings.lake, name) for name in reversed(ROLLUPS)}
-    with duckdb.connect(":memory:") as connection:
-        hot = HotRollups(connection, lake.settings.lake, memory_bytes=10**9, merge_rows=50)
-        for start in (0, 200, 400):
-            lake.seal("alpha", rows[start : start + 200])
-            if start == 200:
-                lake.roll()
-            hot.update({name: reader.refresh() for name, reader in readers.items()})
-        columns = ("window_start", "event_count", "cost_usd", "latency_buckets", "latency_bucket_counts")
-        assert hot.covers(tier, 0)
-        seen = hot.rows(ALPHA, [Piece(tier, Range(NOW_US - 2 * DAY_US, NOW_US))], columns)
-        found = connection.execute(
-            f"SELECT sum(event_count), sum(cost_usd), sum(list_sum(latency_bucket_counts)) FROM ({seen.text})",
-            list(seen.parameters),
-        ).fetchall()
-    money = sum((row["cost_usd"] for row in rows if row["counted"] & 4 and row["cost_usd"] is not None), Decimal(0))
-    latencies = sum(1 for row in rows if row["counted"] & 8 and row["latency_ms"] is not None)
-    assert found == [(600, money, latencies)]
+def test_an_answer_is_kept_until_its_own_rows_change(tmp_path: Path) -> None:
+    lake = tenants_apart(tmp_path, {"alpha": 60, "beta": 20})
+    engine = lake.engine()
+
+    def told(*parameters: tuple[str, str]) -> Answer:
+        return asyncio.run(engine.query(ALPHA, "aggregate", (("measure", "event_count"), *parameters)))
+
+    until_yesterday = (("from", "2025-12-28T00:00:00Z"), ("to", "2025-12-31T00:00:00Z"))
+    first, raw = told(*until_yesterday), told(("filter", "event_id:ne:x"), *until_yesterday)
+    lake.seal("beta", [event(900_010, occurred_at=NOW_US - 2 * DAY_US)])
+    lake.seal("alpha", [event(900_011, occurred_at=NOW_US - 1)])
+    engine.refresh()
+    assert told(*until_yesterday) is first and told(("filter", "event_id:ne:x"), *until_yesterday) is raw
+    lake.seal("alpha", [event(900_012, occurred_at=NOW_US - 2 * DAY_US)])
+    engine.refresh()
+    assert told(*until_yesterday).etag != first.etag
+    assert json.loads(told(*until_yesterday).body)["rows"] != json.loads(first.body)["rows"]
+    assert json.loads(told(("filter", "event_id:ne:x"), *until_yesterday).body)["rows"] != json.loads(raw.body)["rows"]
+    engine.close()
 
 
 def test_files_of_other_days_and_tenants_are_not_opened(tmp_path: Path) -> None:
@@ -132,7 +127,7 @@ def test_the_same_question_at_once_is_answered_once(tmp_path: Path) -> None:
     engine = lake.engine()
 
     async def both() -> list[Answer]:
-        return list(await asyncio.gather(*(engine.metrics(ALPHA, "aggregate", COUNTS) for _ in range(20))))
+        return list(await asyncio.gather(*(engine.query(ALPHA, "aggregate", COUNTS) for _ in range(20))))
 
     answers = asyncio.run(both())
     assert all(answer is answers[0] for answer in answers)

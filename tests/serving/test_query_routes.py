@@ -32,6 +32,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     lake.seal(
         "beta", [event(1, event_id="beta-only", trace_id="shared", user_id="secret-user", payload='{"t":"needle"}')]
     )
+    lake.seal("beta", [event(3, trace_id="beta-trace", session_id="beta-session", user_id="secret-user", counted=15)])
     lake.seal("alpha", [event(2, event_id="alpha-only", trace_id="shared", span_id="s", latency_ms=5.0)])
     return lake
 
@@ -243,3 +244,73 @@ def test_the_catalogue_names_every_measure(hub: Hub) -> None:
     told = get(hub, "/api/v1/catalog").json()
     assert {"request_count", "cost_usd"} <= {one["name"] for one in told["measures"]}
     assert told["kinds"]["gateway"] and "attributes.NAME" in [one["name"] for one in told["dimensions"]]
+
+
+# A question of each kind that names no measure of its own; `beta` alone has the session, user and trace it looks for.
+EVERY_KIND: dict[str, dict[str, Any]] = {
+    "timeseries": {"measure": ["event_count"], "group_by": ["user_id"]},
+    "aggregate": {"measure": ["event_count"], "group_by": ["tenant_id", "user_id"]},
+    "percentile": {"group_by": ["user_id"]},
+    "histogram": {"group_by": ["user_id"], "limit": 100},
+    "heatmap": {"filter": ["user_id:secret-user"]},
+    "top": {"measure": ["event_count"], "group_by": ["user_id"], "limit": 100},
+    "ratio": {"numerator": "event_count", "numerator_filter": ["user_id:secret-user"], "group_by": ["user_id"]},
+    "compare": {"measure": ["event_count"], "group_by": ["user_id"]},
+    "search": {"q": "needle"},
+    "trace": {"trace_id": "beta-trace"},
+    "session": {"session_id": "beta-session"},
+    "cost_allocation": {"group_by": ["user_id"], "limit": 1000},
+    "cohort": {"filter": ["user_id:secret-user"]},
+    "funnel": {"step": ["user_id:secret-user", "user_id:secret-user"]},
+    "distinct": {"field": "tenant_id", "group_by": ["user_id"]},
+    "as_of": {"of": "top", "version": 11, "measure": ["event_count"], "group_by": ["user_id"], "limit": 100},
+}
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_no_kind_tells_another_tenants_rows(hub: Hub, lake: Lake, kind: str) -> None:
+    question = {"kind": kind, **EVERY_KIND[kind], **({} if kind == "trace" else dict(READING))}
+    told = {tenant: hub.call("POST", QUERY, key=key(hub, tenant), json=question) for tenant in ("alpha", "beta")}
+    assert told["beta"].status_code == 200, told["beta"].text
+    if kind in ("trace", "session"):
+        assert told["alpha"].status_code == 404
+    else:
+        assert told["alpha"].status_code == 200 and told["alpha"].headers["etag"] != told["beta"].headers["etag"]
+    for secret in ("secret-user", "needle", "beta-session", "beta-trace"):
+        echoed = secret in json.dumps(question)
+        assert echoed or secret not in told["alpha"].text
+    assert hub.call("POST", QUERY, json=question).status_code == 401
+    assert hub.call("POST", QUERY, key=hub.key("ingest", tenant="alpha"), json=question).status_code == 403
+
+
+def test_a_project_key_asks_every_kind_about_its_project_only(hub: Hub, lake: Lake) -> None:
+    rows = [row for row in lake.rows["alpha"] if row["project_id"] == "north"]
+    whole = {"measure": ["event_count"], **dict(READING)}
+    for kind, path in (("aggregate", "rows"), ("top", "rows")):
+        question = {"kind": kind, **whole, "group_by": ["project_id"]}
+        told = hub.call("POST", QUERY, key=key(hub, "alpha", "north"), json=question).json()
+        assert [(row["group"], row["values"]) for row in told[path]] == [
+            ({"project_id": "north"}, {"event_count": len(rows)})
+        ]
+    question = {"kind": "distinct", "field": "event_id", **dict(READING)}
+    told = hub.call("POST", QUERY, key=key(hub, "alpha", "north"), json=question).json()
+    assert told["rows"][0]["value"] == len(rows)
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS, "(a+)+$", "__import__('os').system('id')", "1;DROP TABLE hot"])
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_attacks_on_every_kind_are_values_or_refusals(hub: Hub, kind: str, attack: str) -> None:
+    sound = {"kind": kind, **EVERY_KIND[kind]}
+    shaped = {
+        **dict.fromkeys(("field", "entity", "session_id", "trace_id", "q", "window", "period"), attack),
+        "measure": f"x={attack}",
+        "calculate": f"{attack}=1",
+        "group_by": f"attributes.{attack}",
+        "filter": f"model:in:{attack}",
+        "step": f"attributes.{attack}:eq:x",
+    }
+    for name, text in shaped.items():
+        answer = hub.call("POST", QUERY, key=key(hub, "alpha"), json={**sound, name: text})
+        assert answer.status_code < 500 and "root:" not in answer.text, (name, text, answer.text)
+        if answer.status_code != 200:
+            assert answer.headers["content-type"] == "application/problem+json" and answer.json()["hint"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cluster.tenancy import TenantId, TenantScope
 from models.query.times import DAY_US, HOUR_US, MINUTE_US, format_instant
+from serving.hot_rollups import HotState
 from serving.query_engine import QueryEngine
 from tests.serving.small_lake import NOW_US, Lake, event, tenants_apart
 
@@ -39,14 +40,14 @@ def engine(lake: Lake, request: pytest.FixtureRequest) -> Iterator[QueryEngine]:
     engine = lake.engine(hot_share=request.param)
     if request.param == 0.0:
         # Not even one day: every piece is read from files.
-        engine._hot.state = type(engine._hot.state)(engine._hot.state.version)
+        engine._hot.state = HotState()
     yield engine
     engine.close()
 
 
 def ask(engine: QueryEngine, kind: str, *pairs: tuple[str, str]) -> dict[str, Any]:
     asked = (*(("measure", name) for name in MEASURES), *pairs)
-    told: dict[str, Any] = json.loads(asyncio.run(engine.metrics(ALPHA, kind, asked)).body)
+    told: dict[str, Any] = json.loads(asyncio.run(engine.query(ALPHA, kind, asked)).body)
     return told
 
 

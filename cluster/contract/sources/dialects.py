@@ -1,114 +1,37 @@
-"""GenAI attributes in every dialect -> the contract's columns. Tables of data: to know one more name, add it.
-
-Dialects: OpenTelemetry up to 1.36, 1.37 to 1.41 and the GenAI repository; OpenInference; OpenLLMetry. Names are in
-order of trust: where a span carries several names of one column, the earlier one is taken.
-"""
+"""GenAI attributes in every dialect -> the contract's columns. The names are data: dialects.toml, beside this file."""
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from cluster.contract.columns import TOKEN_FIELDS
+from cluster.contract.usage import cost_of, exclusive_tokens, inclusive_tokens, json_object
 
-# Column -> attribute names of all dialects, latest OpenTelemetry first.
+_TABLES: Final = tomllib.loads(Path(__file__).with_name("dialects.toml").read_text())
+
+VERSION: Final[str] = _TABLES["version"]
+
+# Column -> attribute names of all dialects, in order of trust.
 ATTRIBUTES: Final[dict[str, tuple[str, ...]]] = {
-    "provider": ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "llm.vendor"),
-    "model": (
-        "gen_ai.response.model",
-        "llm.response.model_name",
-        "llm.response.model",
-        "gen_ai.request.model",
-        "llm.request.model_name",
-        "llm.model_name",
-        "llm.request.model",
-        "embedding.model_name",
-        "reranker.model_name",
-    ),
-    "operation": ("gen_ai.operation.name", "llm.request.type", "openinference.span.kind", "traceloop.span.kind"),
-    "input_tokens": (
-        "gen_ai.usage.input_tokens",
-        "gen_ai.usage.prompt_tokens",
-        "llm.token_count.prompt",
-        "llm.usage.prompt_tokens",
-    ),
-    "output_tokens": (
-        "gen_ai.usage.output_tokens",
-        "gen_ai.usage.completion_tokens",
-        "llm.token_count.completion",
-        "llm.usage.completion_tokens",
-    ),
-    "cache_read_tokens": (
-        "gen_ai.usage.cache_read.input_tokens",
-        "gen_ai.usage.cache_read_input_tokens",
-        "llm.token_count.prompt_details.cache_read",
-    ),
-    "cache_write_tokens": (
-        "gen_ai.usage.cache_write.input_tokens",
-        "gen_ai.usage.cache_creation.input_tokens",
-        "gen_ai.usage.cache_creation_input_tokens",
-        "llm.token_count.prompt_details.cache_write",
-    ),
-    "reasoning_tokens": (
-        "gen_ai.usage.reasoning.output_tokens",
-        "gen_ai.usage.reasoning_tokens",
-        "llm.usage.reasoning_tokens",
-        "llm.token_count.completion_details.reasoning",
-    ),
-    # Seconds, see SECONDS.
-    "ttft_ms": ("gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token"),
-    "cost_usd": ("llm.cost.total",),
-    "session_id": (
-        "gen_ai.conversation.id",
-        "session.id",
-        "traceloop.association.properties.session_id",
-        "traceloop.association.properties.chat_id",
-    ),
-    "user_id": (
-        "user.id",
-        "enduser.id",
-        "gen_ai.user",
-        "llm.user",
-        "traceloop.association.properties.user_id",
-    ),
-    "request_id": ("gen_ai.response.id", "llm.response.id"),
-    "service": ("service.name",),
-    "environment": ("deployment.environment.name", "deployment.environment"),
-    "guardrail_action": ("gen_ai.guardrail.action.type",),
-    "usage_semantics": ("usage_semantics", "gen_ai.usage.semantics"),
+    column: tuple(name for name, _ in names) for column, names in _TABLES["names"].items()
 }
 
 # Names whose unit is seconds; the column holds milliseconds.
-SECONDS: Final = frozenset(ATTRIBUTES["ttft_ms"])
+SECONDS: Final = frozenset(_TABLES["units"]["seconds"])
+
+# Names whose texts are written as JSON.
+JSON_TEXTS: Final = frozenset(_TABLES["forms"]["json"])
 
 # (attribute, value in lower case) -> operation, where a dialect's word is not already one the hub knows.
-OPERATION_VALUES: Final[dict[str, dict[str, str]]] = {
-    "openinference.span.kind": {
-        "llm": "chat",
-        "embedding": "embeddings",
-        "chain": "invoke_workflow",
-        "retriever": "retrieval",
-        "reranker": "rerank",
-        "tool": "execute_tool",
-        "agent": "invoke_agent",
-        "guardrail": "run_guardrail",
-        "evaluator": "evaluate",
-    },
-    "traceloop.span.kind": {
-        "workflow": "invoke_workflow",
-        "task": "task",
-        "agent": "invoke_agent",
-        "tool": "execute_tool",
-    },
-    "llm.request.type": {
-        "chat": "chat",
-        "completion": "text_completion",
-        "embedding": "embeddings",
-        "rerank": "rerank",
-    },
-}
+OPERATION_VALUES: Final[dict[str, dict[str, str]]] = _TABLES["operations"]
+
+# Not columns but objects that tell of several, see `_spread`.
+OBJECTS: Final = ("exclusive_usage", "inclusive_usage", "input_details", "output_details", "costs")
 
 GUARDRAIL_OPERATION: Final = "run_guardrail"
 EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
@@ -116,7 +39,8 @@ EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
 # Attribute -> (column, rank within the column); the table above turned round, so that a span costs one look-up for
 # each attribute it has rather than one for each name there is.
 _BY_NAME: Final = {name: (column, rank) for column, names in ATTRIBUTES.items() for rank, name in enumerate(names)}
-_TEXT: Final = frozenset(ATTRIBUTES) - frozenset(TOKEN_FIELDS) - {"ttft_ms", "cost_usd"}
+_TEXT: Final = frozenset(ATTRIBUTES) - frozenset(TOKEN_FIELDS) - {"ttft_ms", "cost_usd", *OBJECTS}
+_DETAILS_OF: Final = {"input_details": "input_token_details", "output_details": "output_token_details"}
 
 
 def canonical(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +59,24 @@ def canonical(attributes: Mapping[str, Any]) -> dict[str, Any]:
         values[column] = value
     if values.pop("usage_semantics", None) == "exclusive":
         make_inclusive(values)
+    for name in OBJECTS:
+        if name in values:
+            _spread(name, json_object(values.pop(name)), values)
     return values
+
+
+def _spread(name: str, told: Mapping[str, Any], values: dict[str, Any]) -> None:
+    """What an object tells, into the columns. Exclusive buckets are complete; the others fill in what is missing."""
+    if name == "exclusive_usage":
+        values.update(exclusive_tokens(told))
+        return
+    if name == "costs":
+        found: Mapping[str, Any] = {"cost_usd": cost_of(told)} if told else {}
+    elif name == "inclusive_usage":
+        found = inclusive_tokens(told)
+    else:
+        found = inclusive_tokens({_DETAILS_OF[name]: told})
+    values.update({column: value for column, value in found.items() if values.get(column) is None})
 
 
 def chosen(names: Iterable[str]) -> tuple[tuple[str, str, type | None], ...]:
@@ -161,7 +102,7 @@ def _choice(names: tuple[str, ...]) -> tuple[tuple[str, str, type | None], ...]:
 def _usual_type(column: str, name: str) -> type | None:
     if column in TOKEN_FIELDS:
         return int
-    return str if column in _TEXT and name not in OPERATION_VALUES else None
+    return str if column in _TEXT and name not in OPERATION_VALUES and name not in JSON_TEXTS else None
 
 
 def make_inclusive(values: dict[str, Any]) -> None:
@@ -174,9 +115,13 @@ def make_inclusive(values: dict[str, Any]) -> None:
 
 def converted(column: str, name: str, value: Any) -> Any:
     """A value of an unusual type as its column holds it, None where it is none."""
+    if column in OBJECTS:
+        return value if isinstance(value, str | dict) else None
     if column in _TEXT:
         if column == "operation" and name in OPERATION_VALUES and isinstance(value, str):
             return OPERATION_VALUES[name].get(value.lower(), value)
+        if name in JSON_TEXTS and isinstance(value, str):
+            return value.strip('"')
         return value if isinstance(value, str) else None if isinstance(value, list | dict) else str(value)
     if column == "cost_usd":
         # repr of a float is its shortest text: what the instrument's programmer wrote.

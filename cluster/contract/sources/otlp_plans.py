@@ -25,7 +25,9 @@ from cluster.contract.sources.otlp_wire import framed
 
 # Columns in the order of the sources.
 NUMBERS: Final = (*(name for name in TOKEN_FIELDS if name in dialects.ATTRIBUTES), "ttft_ms")
-TEXTS: Final = tuple(sorted(frozenset(dialects.ATTRIBUTES) - {*NUMBERS, "cost_usd", "usage_semantics"}))
+TEXTS: Final = tuple(
+    sorted(frozenset(dialects.ATTRIBUTES) - {*NUMBERS, "cost_usd", "usage_semantics", *dialects.OBJECTS})
+)
 _TTFT: Final = NUMBERS.index("ttft_ms")
 _KINDS: Final[dict[str, tuple[int, ...]]] = {
     **dict.fromkeys(TEXTS, (STRING,)),
@@ -33,7 +35,10 @@ _KINDS: Final[dict[str, tuple[int, ...]]] = {
     "ttft_ms": (INT, DOUBLE),
     "cost_usd": (STRING, INT, DOUBLE),
     "usage_semantics": (),
+    **dict.fromkeys(dialects.OBJECTS, ()),
 }
+# What a resource or scope may say that its spans are read one by one for.
+_READ_ALONE: Final = frozenset({"ttft_ms", *dialects.OBJECTS})
 # Larger keys are not kept, so that what is kept stays within a few megabytes.
 _KEY_BYTES_MAX: Final = 16 * 1024
 
@@ -133,14 +138,14 @@ class _Draft:
                 value = self._shared[name]
                 value = value if type(value) is usual else dialects.converted(column, name, value)
                 # Nobody's first token comes after the same time in every span.
-                if (column == "usage_semantics" and value == "exclusive") or (
-                    column == "ttft_ms" and value is not None
-                ):
+                if value is not None and (column in _READ_ALONE or (column, value) == ("usage_semantics", "exclusive")):
                     return False
                 if value is not None:
                     self._set_constant(column, value)
                 continue
             kind = self._kinds[self._slots[name]]
+            if name in dialects.JSON_TEXTS or (column == "ttft_ms" and name not in dialects.SECONDS):
+                return False
             if kind in _KINDS[column]:
                 self._set_source(column, name)
             elif kind != BOOL or column in TEXTS or column == "usage_semantics":

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
-import pyarrow as pa
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 
-from cluster.contract.columns import INSTANT, TEXT_FIELDS, TOKEN_FIELDS
+from cluster.contract.columns import INSTANT
 from cluster.contract.normalise import seal
 from cluster.contract.rows import DecodeContext, Decoded, RawRows, Refusal
-from cluster.contract.sources.arrays import numbers, sliced, texts, whole_numbers
+from cluster.contract.sources.arrays import columns_of, whole_numbers
 from cluster.errors import BodyTooLarge
-
-_MAKERS: Final[tuple[tuple[tuple[str, ...], Callable[[Iterable[Any]], pa.Array]], ...]] = (
-    (("event_id", *TEXT_FIELDS, "attributes", "payload", "cost_usd"), texts),
-    ((*TOKEN_FIELDS, "occurred_at"), whole_numbers),
-    (("latency_ms", "ttft_ms"), numbers),
-)
 
 
 class OtlpRows:
@@ -59,13 +51,9 @@ class OtlpRows:
 
     def raw(self) -> RawRows:
         """The rows before the contract's rules."""
-        told: set[str] = set().union(*self._rows)
-        columns: dict[str, pa.Array] = {}
-        for names, make in _MAKERS:
-            cells = {name: [row.get(name) for row in self._rows] for name in names if name in told}
-            columns |= sliced(cells, len(self._rows), make)
-        if "occurred_at" in columns:
-            columns["occurred_at"] = columns["occurred_at"].view(INSTANT)
+        columns = columns_of(self._rows)
+        if self._rows:
+            columns["occurred_at"] = whole_numbers(row["occurred_at"] for row in self._rows).view(INSTANT)
         return RawRows(
             columns=columns,
             indexes=np.delete(np.arange(len(self._messages)), [refusal.index for refusal in self._refused]),

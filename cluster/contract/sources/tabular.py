@@ -45,8 +45,6 @@ def read_arrow(body: bytes, context: DecodeContext) -> RawRows:
         with pa.ipc.open_stream(pa.BufferReader(body)) as reader:
             schema = reader.schema
             table = pa.Table.from_batches(_bounded(reader, context), schema)
-            for batch in table.to_batches():
-                batch.validate(full=True)
     except _BROKEN as error:
         raise _unreadable("an Arrow IPC stream", error) from None
     return _raw_rows(table, context)
@@ -70,8 +68,6 @@ def read_parquet(body: bytes, context: DecodeContext) -> RawRows:
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=texts, page_checksum_verification=True)
         batches = _bounded(file.iter_batches(_BATCH_ROWS, use_threads=False), context)
         table = pa.Table.from_batches(batches, file.schema_arrow)
-        for batch in table.to_batches():
-            batch.validate(full=True)
     except _BROKEN as error:
         raise _unreadable("a Parquet file", error) from None
     return _raw_rows(table, context)
@@ -85,6 +81,8 @@ def _bounded(batches: Iterator[pa.RecordBatch], context: DecodeContext) -> list[
     out: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
+        # Before anything else: the sizes are counted from offsets, and unsound ones lead out of memory.
+        batch.validate(full=True)
         rows += batch.num_rows
         size += batch.nbytes
         _check_rows(rows, context)
@@ -104,6 +102,14 @@ def _check_bytes(size: int, context: DecodeContext) -> None:
 
 
 def _raw_rows(table: pa.Table, context: DecodeContext) -> RawRows:
+    try:
+        return _rows_of(table, context)
+    except UnicodeDecodeError as error:
+        # Texts have been checked; it is the name of a column or of a struct's member.
+        raise _unreadable("one whose names are UTF-8", error) from None
+
+
+def _rows_of(table: pa.Table, context: DecodeContext) -> RawRows:
     if table.num_columns > _COLUMNS_MAX:
         raise BodyTooLarge(f"{table.num_columns} columns, at most {_COLUMNS_MAX}", hint="Put them into `attributes`.")
     sent: dict[str, pa.Array] = {}

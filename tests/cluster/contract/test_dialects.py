@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.contract.columns import EVENT_SCHEMA
 from cluster.contract.sources import dialects
 from cluster.contract.sources.otlp import traces_from_message
 from tests.cluster.contract.bodies import CONTEXT, only
@@ -139,3 +142,37 @@ def test_a_value_of_the_wrong_type_stays_an_attribute() -> None:
 def test_no_attribute_name_means_two_columns() -> None:
     names = [name for names in dialects.ATTRIBUTES.values() for name in names]
     assert len(names) == len(set(names))
+
+
+def test_the_tables_name_columns_and_dialects_that_there_are() -> None:
+    tables = tomllib.loads(Path(dialects.__file__).with_name("dialects.toml").read_text())
+    told = {dialect for names in tables["names"].values() for _, dialect in names}
+    assert told == set(tables["dialects"])
+    assert set(tables["names"]) <= {*EVENT_SCHEMA.names, *dialects.OBJECTS, "usage_semantics"}
+    names = {name for names in dialects.ATTRIBUTES.values() for name in names}
+    assert names.issuperset([*dialects.SECONDS, *dialects.JSON_TEXTS, *dialects.OPERATION_VALUES])
+    assert tables["version"] == dialects.VERSION
+
+
+@pytest.mark.parametrize(
+    ("attributes", "columns"),
+    [
+        # What an object tells beside plain names fills in, unless its buckets are complete by themselves.
+        (
+            {"gen_ai.usage.input_tokens": 9, "gen_ai.usage.input_token_details": '{"cache_read":4}'},
+            {"input_tokens": 9, "cache_read_tokens": 4},
+        ),
+        (
+            {
+                "gen_ai.usage.input_tokens": 9,
+                "langfuse.observation.usage_details": '{"input":5,"input_cached_tokens":4}',
+            },
+            {"input_tokens": 9, "cache_read_tokens": 4},
+        ),
+        ({"mlflow.llm.cost": '{"total_cost":0.10}', "llm.cost.total": 0.2}, {"cost_usd": "0.2"}),
+        ({"mlflow.llm.cost": '{"input_cost":0.10,"output_cost":0.25}'}, {"cost_usd": "0.35"}),
+        ({"langfuse.observation.usage_details": "[1]", "langfuse.observation.cost_details": 7}, {}),
+    ],
+)
+def test_objects_of_several_columns(attributes: dict[str, Any], columns: dict[str, Any]) -> None:
+    assert dialects.canonical(attributes) == columns

@@ -275,3 +275,15 @@ def test_token_parts_over_their_total_are_marked_and_kept_as_sent() -> None:
     row = only(send(event(input_tokens=10, cache_read_tokens=8, cache_write_tokens=3)))
     assert row["usage_conflict"] is True
     assert (row["input_tokens"], row["cache_read_tokens"], row["cache_write_tokens"]) == (10, 8, 3)
+
+
+def test_long_rows_that_differ_in_their_last_byte_are_two_dead_letters() -> None:
+    row = event(kind=..., payload={"text": "x" * 5_000})
+    first, second = (send(lines(row | {"z": last})).dead_letters.to_pylist()[0] for last in "ab")
+    again = send(lines(row | {"z": "a"})).dead_letters.to_pylist()[0]
+    assert first["dead_letter_id"] == again["dead_letter_id"] != second["dead_letter_id"]
+
+
+def test_a_name_that_is_taken_never_comes_twice() -> None:
+    row = only(send(event(x=1, attributes={"x": 2, "sent.x": 3})))
+    assert orjson.loads(row["attributes"]) == {"x": 2, "sent.x": 3, "sent.sent.x": 1}

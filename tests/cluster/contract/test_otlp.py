@@ -51,6 +51,10 @@ def traces(*spans: dict[str, Any], resource: dict[str, str] | None = None) -> Ex
 def set_attributes(target: Any, attributes: dict[str, Any]) -> None:
     for name, value in attributes.items():
         slot = target.attributes.add(key=name).value
+        if isinstance(value, list):
+            for member in value:
+                slot.array_value.values.add(string_value=member)
+            continue
         kind = {bool: "bool_value", int: "int_value", float: "double_value", str: "string_value", bytes: "bytes_value"}
         setattr(slot, kind[type(value)], value)
 

@@ -119,3 +119,32 @@ def test_invalid_utf8_in_a_text_column_is_unreadable() -> None:
     broken = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
     with pytest.raises(BodyUnreadable):
         decode(arrow_body(table(user_id=broken)), content_type=ARROW, context=CONTEXT)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", "b", "c"]),
+        pa.array(["a", "b", "c"]).dictionary_encode(),
+        pa.array([[("k", 1)]] * 3, pa.map_(pa.string(), pa.int64())),
+        pa.array([[1], [2], [3]]),
+    ],
+)
+def test_lengths_that_lead_out_of_the_body_are_refused(column: pa.Array) -> None:
+    body = arrow_body(pa.table({"x": column}))
+    three, many = (number.to_bytes(8, "little") for number in (3, 1 << 28))
+    places = [place for place in range(len(body) - 8) if body[place : place + 8] == three]
+    refused = 0
+    for place in places:
+        # Each of them in turn: rows of the batch, of a column, of its dictionary or its children; bytes of a buffer.
+        try:
+            checked(decode(body[:place] + many + body[place + 8 :], content_type=ARROW, context=CONTEXT))
+        except (BodyUnreadable, BodyTooLarge):
+            refused += 1
+    assert refused > 0
+
+
+def test_a_column_whose_name_is_no_utf8_is_refused() -> None:
+    body = arrow_body(pa.table({"occurred_at": ["2026-01-01T00:00:00Z"]})).replace(b"occurred_at", b"occurred\xff\xfet")
+    with pytest.raises(BodyUnreadable):
+        decode(body, content_type=ARROW, context=CONTEXT)

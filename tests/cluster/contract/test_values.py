@@ -85,6 +85,12 @@ def test_nine_decimals_survive_exactly(amount: Decimal) -> None:
     assert not bad.any()
 
 
+@pytest.mark.parametrize("sent", ["1e999999999", "9" * 64, "-1", "nan", "1_0"])
+def test_an_amount_beyond_measure_is_refused(sent: str) -> None:
+    decoded = send(event(cost_usd=sent), event())
+    assert ([one.code for one in decoded.refusals], decoded.events.num_rows) == (["cost_out_of_range"], 1)
+
+
 def test_statuses_severities_and_operations_have_one_word_each() -> None:
     assert [vocabulary.status_of(word) for word in ("SUCCESS", "200", "STATUS_CODE_OK")] == ["ok"] * 3
     assert [vocabulary.status_of(word) for word in ("failed", "500", "404", "STATUS_CODE_ERROR")] == ["error"] * 4

@@ -10,8 +10,9 @@ from cluster.errors import RequestInvalid
 from cluster.tenancy import TenantId
 from models.query.compose import compose
 from models.query.filters import OPERATORS, condition, parse_filter
+from models.query.parameters import Parameters, parse_body
 from models.query.plan import choose
-from models.query.request import Parameters, parse_body, parse_metrics
+from models.query.request import parse_metrics
 from models.query.search import Place, page_keys, parse_search, read_cursor, write_cursor
 from models.query.sql import Fragment
 from models.query.times import DAY_US, MINUTE_US, Range, parse_granularity, parse_range, points

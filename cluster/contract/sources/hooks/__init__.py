@@ -1,0 +1,1 @@
+"""What other products send on their own account: LiteLLM's callback, MLflow's webhooks, Langfuse's ingestion API."""

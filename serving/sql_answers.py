@@ -1,0 +1,80 @@
+"""SQL over the tables of one scope: the newest snapshots or past ones, as views, handed to a process that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from cluster.clock import Clock
+from cluster.errors import NotFound, RequestInvalid
+from cluster.lake.past import check_files, snapshot_at
+from cluster.lake.scan import Snapshot
+from cluster.lake.tables import TABLES
+from cluster.settings import Settings
+from cluster.tenancy import TenantScope
+from models.query.fields import near
+from serving.sql_desk import SqlDesk
+from serving.sql_job import SqlJob, SqlRows, SqlView
+from serving.sql_request import SqlRequest
+from serving.sql_views import key_of, views_of
+
+
+class SqlAnswers:
+    """One replica's SQL. Methods are for any event loop."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self.desk = SqlDesk(settings, clock)
+
+    async def rows(self, scope: TenantScope, request: SqlRequest, newest: Mapping[str, Snapshot]) -> SqlRows:
+        """The rows of a statement, which sees the scope's rows and nothing else.
+
+        Raises:
+            RequestInvalid: the statement is refused, fails, or goes over a limit.
+            NotFound: a past version is no longer kept.
+            Busy: see `SqlDesk.rows`.
+        """
+        views = await asyncio.get_running_loop().run_in_executor(None, self._views, scope, request, newest)
+        job = SqlJob(
+            key=key_of(scope, views),
+            views=views,
+            sql=request.sql,
+            parameters=request.parameters,
+            limit=request.limit,
+            form=request.form,
+            bytes_max=self._settings.sql_answer_bytes_max,
+            timeout_s=self._settings.sql_timeout_s,
+        )
+        return await self.desk.rows(scope.tenants[0], job)
+
+    def close(self) -> None:
+        """End the processes."""
+        self.desk.close()
+
+    def _views(self, scope: TenantScope, request: SqlRequest, newest: Mapping[str, Snapshot]) -> dict[str, SqlView]:
+        if request.at_us is None and request.versions is None:
+            return views_of(scope, {name: newest[name] for name in TABLES if name in newest})
+        past = self._at_versions(request.versions) if request.versions else self._at_time(request.at_us or 0)
+        views = views_of(scope, past)
+        for name, view in views.items():
+            check_files(view.paths, past[name])
+        return views
+
+    def _at_versions(self, versions: Mapping[str, int]) -> dict[str, Snapshot]:
+        for name in versions:
+            if name not in TABLES:
+                raise RequestInvalid(f"as_of names {name[:80]!r}, which is no table", hint=near(name, TABLES))
+        return {name: snapshot_at(self._settings.lake, name, version=version) for name, version in versions.items()}
+
+    def _at_time(self, at_us: int) -> dict[str, Snapshot]:
+        """Every table that had a version then; one that came later is not there."""
+        found: dict[str, Snapshot] = {}
+        missing: NotFound | None = None
+        for name in TABLES:
+            try:
+                found[name] = snapshot_at(self._settings.lake, name, at_us=at_us)
+            except NotFound as error:
+                missing = error
+        if not found and missing is not None:
+            raise missing
+        return found

@@ -1,0 +1,99 @@
+"""What goes to the process that runs SQL and what comes back: frames of MessagePack, a length before each."""
+
+from __future__ import annotations
+
+import struct
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+_LENGTH: Final = struct.Struct(">I")
+HEAD_BYTES: Final = _LENGTH.size
+
+
+class SqlForm(StrEnum):
+    """How rows are written, by their media type."""
+
+    JSON = "application/json"
+    CSV = "text/csv"
+    ARROW = "application/vnd.apache.arrow.stream"
+
+
+class SqlView(msgspec.Struct, frozen=True):
+    """One table as its asker may see it.
+
+    Attributes:
+        select: SELECT of the visible rows.
+        paths: files it reads.
+    """
+
+    select: str
+    paths: tuple[str, ...]
+    version: int
+
+
+class SqlJob(msgspec.Struct, frozen=True):
+    """One statement with everything it may see.
+
+    Attributes:
+        key: equal for equal views, so that a connection that has them is used again.
+        parameters: values of `?` in their order, or of `$name`.
+        limit: most rows of the answer.
+        bytes_max: most bytes of the answer.
+        timeout_s: time it may run from now.
+    """
+
+    key: str
+    views: dict[str, SqlView]
+    sql: str
+    parameters: list[Any] | dict[str, Any]
+    limit: int
+    form: SqlForm
+    bytes_max: int
+    timeout_s: float
+
+
+class SqlRows(msgspec.Struct, frozen=True, tag=True):
+    """The rows, written.
+
+    Attributes:
+        truncated: there are more rows than the limit.
+        versions: Delta version of each table that was read.
+    """
+
+    body: bytes
+    row_count: int
+    truncated: bool
+    versions: dict[str, int]
+
+
+class SqlRefusal(msgspec.Struct, frozen=True, tag=True):
+    """Why there are none.
+
+    Attributes:
+        code: of the error, see `cluster.errors`.
+        spent: the process is not to be used again.
+    """
+
+    code: str
+    message: str
+    hint: str = ""
+    spent: bool = False
+
+
+_encoder = msgspec.msgpack.Encoder()
+decode_job = msgspec.msgpack.Decoder(SqlJob).decode
+decode_reply = msgspec.msgpack.Decoder(SqlRows | SqlRefusal).decode
+
+
+def frame(message: msgspec.Struct) -> bytes:
+    """A message with its length before it."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def length(head: bytes) -> int:
+    """Bytes that follow a head of HEAD_BYTES."""
+    size: int = _LENGTH.unpack(head)[0]
+    return size

@@ -1,0 +1,1 @@
+"""Tests: the client for Python programs."""

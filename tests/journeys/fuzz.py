@@ -1,0 +1,321 @@
+"""`python -m tests.journeys.fuzz --inputs N`: N spoilt bodies for every decoder, and what became of them, as JSON.
+
+Each input follows from the seed, the decoder's name and its number alone, so a failure is played again with
+`--seed S --decoder NAME --first NUMBER --inputs 1`. Decoders run in processes of their own: one that ends by a signal
+is a failure of the input it was at, and the run goes on behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import gzip
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Final
+
+import zstandard
+
+from cluster.contract.columns import TOKEN_FIELDS
+from cluster.contract.decode import decode
+from cluster.contract.event import TOKENS_MAX
+from cluster.contract.inflate import inflate
+from cluster.contract.rows import DecodeContext, Decoded
+from cluster.contract.sources.hooks.products import DECODE_HOOK
+from cluster.contract.sources.otlp import decode_logs, decode_metrics, decode_traces
+from cluster.contract.usage import JSON_VALUE
+from cluster.contract.warm import warm
+from cluster.errors import HubError
+from tests.cluster.contract.bodies import checked
+from tests.journeys import mutations
+
+CONTEXT: Final = DecodeContext(
+    tenant_id="acme",
+    region="local",
+    received_at_us=mutations.AT_US + 3_600_000_000,
+    rows_max=2_000,
+    row_bytes_max=256 * 1024,
+    inflated_bytes_max=8 * 1024 * 1024,
+)
+SLOW_S: Final = 1.0
+_CHUNK: Final = 20_000
+# Every so many inputs the body is read twice; more often would halve what a night can do.
+_AGAIN_EVERY: Final = 8
+_FAILURES_MAX: Final = 20
+
+_MESSAGES: Final = {"traces": mutations.traces, "logs": mutations.logs, "metrics": mutations.metrics}
+
+Make = Callable[[random.Random], bytes]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the inputs of one decoder."""
+
+    inputs: int = 0
+    bodies_refused: int = 0
+    rows_accepted: int = 0
+    rows_refused: int = 0
+    slowest_ms: float = 0.0
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, other: dict[str, Any]) -> None:
+        """Take in a part's figures."""
+        for name in ("inputs", "bodies_refused", "rows_accepted", "rows_refused"):
+            setattr(self, name, getattr(self, name) + other[name])
+        self.slowest_ms = max(self.slowest_ms, other["slowest_ms"])
+        self.failures += other["failures"]
+
+
+@cache
+def _documents(door: str) -> tuple[Any, ...]:
+    """JSON documents of a door, as they should be."""
+    if door == "events":
+        return tuple(random.Random(number).sample(_rows(), 1 + number % 3) for number in range(40))
+    if door.startswith("hooks/"):
+        return tuple(mutations.corpus_bodies(door))
+    if door == "traces":
+        return tuple(mutations.as_json(mutations.traces(random.Random(number))) for number in range(40))
+    return (mutations.as_json(_MESSAGES[door]()),)
+
+
+@cache
+def _samples(door: str) -> tuple[bytes, ...]:
+    return tuple(map(mutations.written, _documents(door)))
+
+
+@cache
+def _protobuf(door: str) -> bytes:
+    body: bytes = _MESSAGES[door]().SerializeToString()
+    return body
+
+
+def _json_body(door: str, choose: random.Random) -> bytes:
+    document = choose.choice(_documents(door))
+    for _ in range(choose.choice([0, 1, 1, 2, 4])):
+        document = mutations.altered(document, choose)
+    body = mutations.written(document)
+    return mutations.damaged(body, _samples(door), choose) if choose.random() < 0.5 else body
+
+
+def _lines(choose: random.Random) -> bytes:
+    rows = choose.choices(_rows(), k=choose.choice([1, 1, 2, 5]))
+    odd = choose.randrange(len(rows) + 1)
+    text = b"\n".join(
+        mutations.written(mutations.altered(row, choose) if number == odd else row) for number, row in enumerate(rows)
+    )
+    return mutations.damaged(text, _samples("events"), choose) if choose.random() < 0.6 else text
+
+
+@cache
+def _rows() -> tuple[dict[str, Any], ...]:
+    return tuple(mutations.rows())
+
+
+def _wire(door: str, choose: random.Random) -> bytes:
+    others = (_protobuf("traces"), _protobuf("metrics"))
+    body: bytes = mutations.traces(choose).SerializeToString() if door == "traces" else _protobuf(door)
+    if choose.random() < 0.2:
+        return mutations.damaged(body, others, choose)
+    for _ in range(choose.choice([1, 1, 2, 4, 8])):
+        body = mutations.reframed(body, others, choose)
+    return body
+
+
+def _columnar(make: Make, choose: random.Random) -> bytes:
+    body = make(choose)
+    return mutations.damaged(body, (body,), choose) if choose.random() < 0.8 else body
+
+
+def _compressed(encoding: str, choose: random.Random) -> bytes:
+    plain = _lines(choose) * choose.choice([1, 1, 1, 1, 1, 1, 1, 50])
+    compress = {"gzip": partial(gzip.compress, mtime=0), "zstd": zstandard.compress, "deflate": zlib.compress}[encoding]
+    body: bytes = compress(plain)
+    body *= choose.choice([1, 1, 1, 2])
+    return mutations.damaged(body, (body, plain), choose)
+
+
+def _through_inflate(encoding: str, body: bytes) -> Decoded:
+    plain = inflate(body, encoding, sent_max=1 << 22, inflated_max=1 << 22, ratio_max=200)
+    return decode(plain, content_type="application/x-ndjson", context=CONTEXT)
+
+
+_OTLP: Final = {"traces": decode_traces, "logs": decode_logs, "metrics": decode_metrics}
+# Name -> how its inputs are made, and what reads them.
+DECODERS: Final[dict[str, tuple[Make, Callable[[bytes], Decoded]]]] = {
+    "ndjson": (_lines, partial(decode, content_type="application/x-ndjson", context=CONTEXT)),
+    "json": (partial(_json_body, "events"), partial(decode, content_type="application/json", context=CONTEXT)),
+    "arrow": (
+        partial(_columnar, mutations.arrow_body),
+        partial(decode, content_type="application/vnd.apache.arrow.stream", context=CONTEXT),
+    ),
+    "parquet": (
+        partial(_columnar, mutations.parquet_body),
+        partial(decode, content_type="application/vnd.apache.parquet", context=CONTEXT),
+    ),
+    **{
+        f"otlp-{door}-protobuf": (
+            partial(_wire, door),
+            lambda body, read=read: read(body, "application/x-protobuf", CONTEXT),
+        )
+        for door, read in _OTLP.items()
+    },
+    **{
+        f"otlp-{door}-json": (
+            partial(_json_body, door),
+            lambda body, read=read: read(body, "application/json", CONTEXT),
+        )
+        for door, read in _OTLP.items()
+    },
+    **{
+        f"hook-{product}": (
+            partial(_json_body, f"hooks/{product}"),
+            lambda body, read=read: read(body, {"content-type": "application/json"}, CONTEXT),
+        )
+        for product, read in DECODE_HOOK.items()
+    },
+    **{
+        f"{encoding}": (partial(_compressed, encoding), partial(_through_inflate, encoding))
+        for encoding in ("gzip", "zstd", "deflate")
+    },
+}
+
+
+def body_of(seed: int, name: str, number: int) -> bytes:
+    """Input `number` of a decoder; the same for the same seed."""
+    return DECODERS[name][0](random.Random(f"{seed}:{name}:{number}"))
+
+
+def judge(read: Callable[[bytes], Decoded], body: bytes, *, twice: bool) -> Decoded | None:
+    """What a decoder makes of a body, None where it refuses the whole of it.
+
+    Args:
+        twice: read it again, as if it were sent again.
+
+    Raises:
+        Exception: whatever is against the laws: an error that is not the hub's own, a row that does not fit the schema,
+            counts that do not add up, ids that differ the second time.
+    """
+    try:
+        decoded = checked(read(body))
+    except HubError as error:
+        assert error.code != HubError.code and error.message
+        return None
+    for name in ("attributes", "payload"):
+        texts = decoded.events.column(name).drop_null().to_pylist()
+        assert all(isinstance(JSON_VALUE.decode(text), dict) for text in texts), f"{name} is no object"
+    for name in TOKEN_FIELDS:
+        counts = decoded.events.column(name).drop_null().to_pylist()
+        assert all(0 <= count <= TOKENS_MAX for count in counts), name
+    again = read(body) if twice else decoded
+    assert again.events.equals(decoded.events), "the body sent again gives other events"
+    assert again.dead_letters.equals(decoded.dead_letters), "the body sent again gives other dead letters"
+    letters = decoded.dead_letters.column("dead_letter_id").to_pylist()
+    assert len(set(letters)) == len(letters), "two dead letters have one id"
+    return decoded
+
+
+def run(name: str, *, seed: int, numbers: range, at: Callable[[int], object] = lambda number: None) -> Tally:
+    """Feed a decoder.
+
+    Args:
+        at: told the number of each input before it is read.
+    """
+    # Else the first input would be slow by what is compiled for it.
+    warm()
+    tally = Tally()
+    read = DECODERS[name][1]
+    for number in numbers:
+        at(number)
+        body = body_of(seed, name, number)
+        # Of the processor: what else runs on the machine is no fault of the decoder.
+        began_s = time.process_time()
+        try:
+            decoded = judge(read, body, twice=number % _AGAIN_EVERY == 0)
+        except Exception as error:  # every other kind of outcome is what is looked for
+            tally.failures.append(_failure(name, (seed, number), f"{type(error).__name__}: {error}", body))
+            decoded = None
+        took_s = time.process_time() - began_s
+        if took_s > SLOW_S:
+            tally.failures.append(_failure(name, (seed, number), f"took {took_s:.1f} s", body))
+        tally.inputs += 1
+        tally.slowest_ms = max(tally.slowest_ms, took_s * 1_000)
+        tally.bodies_refused += decoded is None
+        if decoded is not None:
+            tally.rows_accepted += decoded.events.num_rows
+            tally.rows_refused += decoded.dead_letters.num_rows
+        if len(tally.failures) >= _FAILURES_MAX:
+            break
+    return tally
+
+
+def _failure(name: str, which: tuple[int, int], what: str, body: bytes) -> dict[str, Any]:
+    seed, number = which
+    return {
+        "decoder": name,
+        "input": number,
+        "what": what[:500],
+        "replay": f"python -m tests.journeys.fuzz --seed {seed} --decoder {name} --first {number} --inputs 1",
+        "body": base64.b64encode(body[:4_096]).decode(),
+    }
+
+
+def _in_processes(name: str, *, seed: int, numbers: range) -> Tally:
+    """`run` in processes that may die, a few thousand inputs each."""
+    total = Tally()
+    first = numbers.start
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "at"
+        while first < numbers.stop and len(total.failures) < _FAILURES_MAX:
+            stop = min(first + _CHUNK, numbers.stop)
+            place.write_text(str(first))
+            given = ["--seed", str(seed), "--decoder", name, "--first", str(first), "--inputs", str(stop - first)]
+            command = [sys.executable, "-m", "tests.journeys.fuzz", *given, "--at", str(place)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode in (0, 1):
+                total.add(json.loads(done.stdout))
+                first = stop
+                continue
+            number = int(place.read_text())
+            what = f"ended with {done.returncode}: {done.stderr[-300:]}"
+            total.failures.append(_failure(name, (seed, number), what, body_of(seed, name, number)))
+            total.inputs += number + 1 - first
+            first = number + 1
+    return total
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 where no input was against the laws."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--inputs", type=int, default=1_000, help="for each decoder")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first input")
+    parser.add_argument("--decoder", choices=DECODERS, help="this one only, in this process")
+    parser.add_argument("--at", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    numbers = range(given.first, given.first + given.inputs)
+    if given.decoder:
+        at: Callable[[int], object] = (
+            (lambda number: given.at.write_text(str(number))) if given.at else lambda number: None
+        )
+        tally = run(given.decoder, seed=given.seed, numbers=numbers, at=at)
+        print(json.dumps(asdict(tally), indent=1))
+        return int(bool(tally.failures))
+    began_s = time.monotonic()
+    tallies = {name: _in_processes(name, seed=given.seed, numbers=numbers) for name in DECODERS}
+    report = {"seed": given.seed, "inputs_per_decoder": given.inputs, "seconds": round(time.monotonic() - began_s, 1)}
+    print(json.dumps(report | {"decoders": {name: asdict(tally) for name, tally in tallies.items()}}, indent=1))
+    return int(any(tally.failures for tally in tallies.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
