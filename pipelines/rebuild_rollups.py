@@ -32,6 +32,7 @@ from cluster.settings import Settings
 from cluster.tenancy import TenantScope, tenant_id
 from models.aggregate.difference import PARTITIONED_KEYS, difference
 from models.aggregate.rollup import MINUTE_US, merge, roll
+from pipelines.options import chosen
 
 _OPTIONS: Final = ("tenant", "from", "to")
 _EVENT_COLUMNS: Final = (
@@ -53,9 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="K=V", help="tenant, from, to (dates, [from, to))"
     )
-    chosen = parser.parse_args(arguments)
     try:
-        options = _options(chosen.set)
+        options = chosen(parser.parse_args(arguments).set, _OPTIONS)
         days = _days(options)
     except RequestInvalid as error:
         parser.error(error.message)
@@ -191,16 +191,6 @@ def _partitions(batch: pa.Table) -> pa.Table:
 def _nothing() -> pa.Table:
     names = [pa.field(name, pa.string()) for name in PARTITION_COLUMNS]
     return merge([pa.schema([*names, *ROLLUP_SCHEMA]).empty_table()], keys=PARTITIONED_KEYS)
-
-
-def _options(pairs: Sequence[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        if name not in _OPTIONS or not value:
-            raise RequestInvalid(f"--set {pair}: not K=V with K one of {', '.join(_OPTIONS)}")
-        options[name] = value
-    return options
 
 
 def _days(options: dict[str, str]) -> tuple[str, str]:

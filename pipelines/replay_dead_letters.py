@@ -30,6 +30,7 @@ from cluster.metadata.schema import open_metadata
 from cluster.sdk.client import NDJSON, HubClient
 from cluster.settings import Settings
 from cluster.tenancy import TenantId, tenant_id
+from pipelines.options import chosen
 
 _OPTIONS: Final = ("tenant", "reason", "source", "from", "to", "module", "url", "key")
 # The doors whose originals are whole rows. A span or log record is kept without its resource, so it is left.
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help=", ".join(_OPTIONS))
     try:
-        options = _options(parser.parse_args(arguments).set)
+        options = chosen(parser.parse_args(arguments).set, _OPTIONS, needed=("tenant",))
         tenant = tenant_id(options["tenant"])
     except RequestInvalid as error:
         parser.error(error.message)
@@ -168,18 +169,6 @@ def _key(options: dict[str, str], data: Path) -> str:
         return (data / "admin.key").read_text().strip()
     except OSError as error:
         raise RequestInvalid("no API key", hint="Give --set key=KEY or set HUB_API_KEY.") from error
-
-
-def _options(pairs: Sequence[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        if name not in _OPTIONS or not value:
-            raise RequestInvalid(f"--set {pair}: not K=V with K one of {', '.join(_OPTIONS)}")
-        options[name] = value
-    if "tenant" not in options:
-        raise RequestInvalid("--set tenant=NAME is missing")
-    return options
 
 
 if __name__ == "__main__":

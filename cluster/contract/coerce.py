@@ -60,7 +60,7 @@ def whole_number(name: str, value: Any) -> int | None:
         RowRefused: anything else, or beyond 64 bits.
     """
     if isinstance(value, str):
-        value = _number_of_text(value)
+        value = number_of_text(value)
         if value is None:
             raise RowRefused("tokens_invalid", f"{name} is not a number; send a whole number or leave it out")
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
@@ -78,7 +78,7 @@ def number(name: str, value: Any) -> float:
     """
     sent = value
     if isinstance(value, str):
-        value = _number_of_text(value)
+        value = number_of_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RowRefused("number_invalid", f"{name} is {shown(sent)}; send milliseconds as a number")
     try:
@@ -94,7 +94,8 @@ def _parse(name: str, raw: bytes) -> Any:
         raise RowRefused("json_invalid", f"{name}: {error}") from None
 
 
-def _number_of_text(text: str) -> int | float | None:
+def number_of_text(text: str) -> int | float | None:
+    """The number that a text of at most 64 characters writes, an integer where it can; None where it is none."""
     if len(text) > 64 or "_" in text:
         return None
     try:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from cluster.contract.coerce import number_of_text
+
 Usage = Mapping[str, Any]
 
 
@@ -128,7 +130,7 @@ def number_text(value: Any) -> str | None:
 def whole(value: Any) -> int | None:
     """A count of tokens: integers, floats without a fraction, texts of either; None for anything else."""
     if isinstance(value, str):
-        value = _number(value)
+        value = number_of_text(value)
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 63:
@@ -163,16 +165,3 @@ def _at(usage: Usage, place: str) -> Any:
     for name in place.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _number(text: str) -> int | float | None:
-    if len(text) > 32 or "_" in text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -58,8 +58,8 @@ def two_tenants(folder: Any) -> Lake:
 
 
 @contextmanager
-def serving(lake: Lake, **settings: Any) -> Iterator[SqlHub]:
-    """The application over the lake, with these settings of SQL."""
+def application(lake: Lake, **settings: Any) -> Iterator[tuple[Hub, QueryEngine]]:
+    """The application over a lake of the tenants alpha and beta, each with a project "north"."""
     clock = SystemClock()
     admin = bootstrap_admin(lake.settings, clock=clock)
     assert admin is not None
@@ -72,7 +72,14 @@ def serving(lake: Lake, **settings: Any) -> Iterator[SqlHub]:
         hub.tenants.create_organisation(f"org-{tenant}")
         hub.tenants.create(tenant, organisation_id=f"org-{tenant}")
         hub.tenants.create_project(TenantId(tenant), "north")
-    yield SqlHub(hub, lake, engine)
+    yield hub, engine
     engine.close()
     pool.drain()
     database.close()
+
+
+@contextmanager
+def serving(lake: Lake, **settings: Any) -> Iterator[SqlHub]:
+    """The application over the lake, with these settings of SQL."""
+    with application(lake, **settings) as (hub, engine):
+        yield SqlHub(hub, lake, engine)

@@ -10,16 +10,9 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from cluster.clock import SystemClock
-from cluster.metadata.first_start import bootstrap_admin
-from cluster.metadata.keys import KeyStore
-from cluster.metadata.schema import open_metadata
-from cluster.metadata.tenants import TenantStore
-from cluster.tenancy import TenantId
-from serving.ingress import build
 from tests.serving.conftest import Hub
-from tests.serving.local_pool import LocalPool
 from tests.serving.small_lake import DAY_US, NOW_US, Lake, event, tenants_apart
+from tests.serving.sql_hub import application
 
 READING = ("from", "2025-12-29T00:00:00Z"), ("to", "2026-01-01T00:00:00Z")
 TIMESERIES, AGGREGATES = "/api/v1/metrics/timeseries", "/api/v1/metrics/aggregates"
@@ -39,22 +32,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 @pytest.fixture(scope="module")
 def hub(lake: Lake) -> Iterator[Hub]:
-    clock = SystemClock()
-    admin = bootstrap_admin(lake.settings, clock=clock)
-    assert admin is not None
-    database = open_metadata(lake.settings, clock)
-    engine = lake.engine()
-    pool = LocalPool(lake.settings, clock)
-    app = build(lake.settings, pool, engine, database, clock=clock)
-    hub = Hub(app, pool, lake.settings, KeyStore(database, clock), TenantStore(database, clock), admin)
-    for tenant in ("alpha", "beta"):
-        hub.tenants.create_organisation(f"org-{tenant}")
-        hub.tenants.create(tenant, organisation_id=f"org-{tenant}")
-        hub.tenants.create_project(TenantId(tenant), "north")
-    yield hub
-    engine.close()
-    pool.drain()
-    database.close()
+    with application(lake) as (hub, _):
+        yield hub
 
 
 def get(hub: Hub, path: str, *pairs: tuple[str, str], tenant: str = "alpha", **more: Any) -> Any:
