@@ -1,0 +1,150 @@
+"""An autoencoder of patches: every feature by the same encoder, all features together through one narrow code.
+
+A feature that does not fit what the others tell about the moment is reconstructed badly. While training, whole features
+are hidden from the encoder, so that it has to say each from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.anomaly.calibrated import Detector, model_arrays, restore
+from models.anomaly.patches import align, patches_of
+from models.anomaly.scores import Arrays, Progress
+from models.anomaly.series import Matrix, Series
+from models.anomaly.training import fill_network, network_arrays, train
+
+KIND: Final = "autoencoder"
+_CHUNK: Final = 1_024
+_HIDDEN_SHARE: Final = 0.2
+# Rows of a patch that are judged: the middle ones, which are known best, or the last when nothing later may be read.
+_CENTRE_ROWS: Final = 5
+_TRAILING_ROWS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of the network, and how it is trained."""
+
+    features: int
+    length: int = 24
+    embedding: int = 8
+    hidden: int = 32
+    code: int = 8
+    bottleneck: int = 32
+    steps: int = 1_200
+    batch: int = 64
+    rate: float = 2e-3
+
+
+class PatchNetwork(nn.Module):
+    """(b, f, length) -> the same shape, by way of `bottleneck` numbers for each patch."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(0.1 * torch.randn(shape.features, shape.embedding))
+        self.encoder = nn.Sequential(
+            nn.Linear(shape.length + shape.embedding, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, shape.code)
+        )
+        self.bottleneck = nn.Sequential(nn.Linear(shape.features * shape.code, shape.bottleneck), nn.GELU())
+        self.decoder = nn.Sequential(
+            nn.Linear(shape.bottleneck + shape.embedding, 2 * shape.hidden),
+            nn.GELU(),
+            nn.Linear(2 * shape.hidden, shape.length),
+        )
+
+    def forward(self, patches: Tensor) -> Tensor:
+        names = self.embedding.expand(patches.shape[0], -1, -1)
+        codes = self.encoder(torch.cat((patches, names), dim=2))
+        moment = self.bottleneck(codes.flatten(1))
+        return cast(Tensor, self.decoder(torch.cat((moment[:, None].expand(-1, patches.shape[1], -1), names), dim=2)))
+
+
+@dataclass(frozen=True, slots=True)
+class Autoencoding:
+    """The recipe; see `training.Recipe`."""
+
+    shape: Shape
+    kind: str = KIND
+
+    @property
+    def length(self) -> int:
+        return self.shape.length
+
+    @property
+    def steps(self) -> int:
+        return self.shape.steps
+
+    @property
+    def batch(self) -> int:
+        return self.shape.batch
+
+    @property
+    def rate(self) -> float:
+        return self.shape.rate
+
+    def network(self, values: Sequence[Matrix]) -> nn.Module:
+        """See `training.Recipe.network`."""
+        return PatchNetwork(self.shape)
+
+    def loss(self, network: nn.Module, patches: Tensor, generator: np.random.Generator) -> Tensor:
+        """Smooth absolute error of whole patches of which some features were hidden."""
+        shown = generator.random((patches.shape[0], patches.shape[1], 1)) >= _HIDDEN_SHARE
+        return nn.functional.smooth_l1_loss(network(patches * torch.from_numpy(shown)), patches)
+
+    def model(self, network: nn.Module) -> PatchAutoencoder:
+        """See `training.Recipe.model`."""
+        return PatchAutoencoder(self.shape, network)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchAutoencoder:
+    """A trained network."""
+
+    shape: Shape
+    network: nn.Module
+
+    def deviation(self, series: Series, *, trailing: bool) -> Matrix:
+        """See `Model.deviation`: mean absolute error over a few rows of the patch that judges the row."""
+        length = self.shape.length
+        patches = patches_of(series.values, length)
+        middle = (length - _CENTRE_ROWS) // 2
+        judged = slice(length - _TRAILING_ROWS, length) if trailing else slice(middle, middle + _CENTRE_ROWS)
+        by_patch = np.empty(patches.shape[:2], np.float32)
+        with torch.inference_mode():
+            for at in range(0, patches.shape[0], _CHUNK):
+                given = torch.from_numpy(np.ascontiguousarray(patches[at : at + _CHUNK]))
+                error = (self.network(given) - given)[:, :, judged].abs().mean(dim=2)
+                by_patch[at : at + _CHUNK] = error.numpy()
+        return align(by_patch, series, length, trailing=trailing)
+
+    def arrays(self) -> Arrays:
+        """See `Model.arrays`."""
+        return network_arrays(self.network)
+
+    def configuration(self) -> dict[str, Any]:
+        """See `Model.configuration`."""
+        return {name: getattr(self.shape, name) for name in Shape.__dataclass_fields__}
+
+
+def recipe(features: int) -> Autoencoding:
+    """The recipe for series of so many features, for a `training.Trainer`."""
+    return Autoencoding(Shape(features))
+
+
+def fit(series_list: Sequence[Series], *, seed: int, progress: Progress | None = None) -> Detector:
+    """See `detector.fit`."""
+    return train(recipe(len(series_list[0].features) if series_list else 0), series_list, seed=seed, progress=progress)
+
+
+def load(arrays: Arrays, configuration: dict[str, Any]) -> Detector:
+    """See `detector.load`."""
+    shape = Shape(**configuration["model"])
+    model = PatchAutoencoder(shape, fill_network(PatchNetwork(shape), model_arrays(arrays)))
+    return restore(KIND, model, arrays, configuration)

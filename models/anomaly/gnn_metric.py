@@ -1,0 +1,170 @@
+"""A forecast of each feature from its own past and that of the features it moves with, along a learned graph.
+
+Source: Deng and Hooi, "Graph Neural Network-Based Anomaly Detection in Multivariate Time Series", AAAI 2021, with the
+attention of Brody et al., "How Attentive are Graph Attention Networks?", ICLR 2022, and edges from training time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from models.anomaly.calibrated import Detector, model_arrays, restore
+from models.anomaly.patches import align, patches_of
+from models.anomaly.scores import Arrays, Progress
+from models.anomaly.series import Matrix, Series
+from models.anomaly.training import fill_network, network_arrays, train
+
+KIND: Final = "gnn_metric"
+NEIGHBOURS_MAX: Final = 8
+_CHUNK: Final = 1_024
+_SLOPE: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of the network, and how it is trained.
+
+    Attributes:
+        window: rows of the past; the row after them is forecast.
+        edges: False for the twin that sees each feature alone, which the graph has to beat.
+    """
+
+    features: int
+    neighbours: int
+    edges: bool = True
+    window: int = 15
+    embedding: int = 16
+    hidden: int = 32
+    steps: int = 500
+    batch: int = 64
+    rate: float = 3e-3
+
+
+class GraphNetwork(nn.Module):
+    """(b, f, window) -> (b, f), the row that follows."""
+
+    neighbours: Tensor
+
+    def __init__(self, shape: Shape, neighbours: npt.NDArray[np.int64]) -> None:
+        super().__init__()
+        self.register_buffer("neighbours", torch.from_numpy(np.array(neighbours)))
+        self.embedding = nn.Parameter(torch.randn(shape.features, shape.embedding))
+        self.source = nn.Linear(shape.window + shape.embedding, shape.hidden)
+        self.target = nn.Linear(shape.window + shape.embedding, shape.hidden)
+        self.attention = nn.Linear(shape.hidden, 1, bias=False)
+        self.head = nn.Sequential(
+            nn.Linear(2 * shape.hidden + shape.embedding, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, 1)
+        )
+
+    def forward(self, past: Tensor) -> Tensor:
+        names = self.embedding.expand(past.shape[0], -1, -1)
+        nodes = torch.cat((past, names), dim=2)
+        own = self.target(nodes)
+        if self.neighbours.shape[1]:
+            # (b, f, k, hidden): what each of the k neighbours of a feature has to say.
+            said = self.source(nodes)[:, self.neighbours]
+            weight = self.attention(nn.functional.leaky_relu(own[:, :, None] + said, _SLOPE)).softmax(dim=2)
+            heard = (weight * said).sum(dim=2)
+        else:
+            heard = torch.zeros_like(own)
+        change = self.head(torch.cat((own.relu(), heard.relu(), names), dim=2))[:, :, 0]
+        return cast(Tensor, past[:, :, -1] + change)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasting:
+    """The recipe; see `training.Recipe`."""
+
+    shape: Shape
+    kind: str = KIND
+
+    @property
+    def length(self) -> int:
+        return self.shape.window + 1
+
+    @property
+    def steps(self) -> int:
+        return self.shape.steps
+
+    @property
+    def batch(self) -> int:
+        return self.shape.batch
+
+    @property
+    def rate(self) -> float:
+        return self.shape.rate
+
+    def network(self, values: Sequence[Matrix]) -> nn.Module:
+        """See `training.Recipe.network`."""
+        return GraphNetwork(self.shape, nearest(values, self.shape.neighbours if self.shape.edges else 0))
+
+    def loss(self, network: nn.Module, patches: Tensor, generator: np.random.Generator) -> Tensor:
+        """Smooth absolute error of the last row."""
+        return nn.functional.smooth_l1_loss(network(patches[:, :, :-1]), patches[:, :, -1])
+
+    def model(self, network: nn.Module) -> GraphForecast:
+        """See `training.Recipe.model`."""
+        return GraphForecast(self.shape, network)
+
+
+def nearest(values: Sequence[Matrix], count: int) -> npt.NDArray[np.int64]:
+    """(f, count) the features whose values are correlated most with each, by amount, over (n, f) series."""
+    rows = np.nan_to_num(np.concatenate(values)).astype(np.float64)
+    rows -= rows.mean(axis=0)
+    length = np.sqrt((rows**2).sum(axis=0))
+    alike = np.abs(rows.T @ rows) / np.maximum(np.outer(length, length), 1e-12)
+    np.fill_diagonal(alike, -1.0)
+    return np.ascontiguousarray(np.argsort(-alike, axis=1, kind="stable")[:, :count])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphForecast:
+    """A trained network."""
+
+    shape: Shape
+    network: nn.Module
+
+    def deviation(self, series: Series, *, trailing: bool) -> Matrix:
+        """See `Model.deviation`: absolute error of the forecast of the row itself, which reads no later row."""
+        length = self.shape.window + 1
+        patches = patches_of(series.values, length)
+        by_patch = np.empty(patches.shape[:2], np.float32)
+        with torch.inference_mode():
+            for at in range(0, patches.shape[0], _CHUNK):
+                given = torch.from_numpy(np.ascontiguousarray(patches[at : at + _CHUNK]))
+                by_patch[at : at + _CHUNK] = (self.network(given[:, :, :-1]) - given[:, :, -1]).abs().numpy()
+        return align(by_patch, series, length, trailing=True)
+
+    def arrays(self) -> Arrays:
+        """See `Model.arrays`."""
+        return network_arrays(self.network)
+
+    def configuration(self) -> dict[str, Any]:
+        """See `Model.configuration`."""
+        return {name: getattr(self.shape, name) for name in Shape.__dataclass_fields__}
+
+
+def recipe(features: int, *, edges: bool = True) -> Forecasting:
+    """The recipe for series of so many features, for a `training.Trainer`."""
+    return Forecasting(Shape(features, min(NEIGHBOURS_MAX, max(features - 1, 0)), edges))
+
+
+def fit(series_list: Sequence[Series], *, seed: int, progress: Progress | None = None, edges: bool = True) -> Detector:
+    """See `detector.fit`; without edges, the twin that shows what the graph adds."""
+    features = len(series_list[0].features) if series_list else 0
+    return train(recipe(features, edges=edges), series_list, seed=seed, progress=progress)
+
+
+def load(arrays: Arrays, configuration: dict[str, Any]) -> Detector:
+    """See `detector.load`."""
+    shape = Shape(**configuration["model"])
+    stored = model_arrays(arrays)
+    network = GraphNetwork(shape, stored["neighbours"])
+    return restore(KIND, GraphForecast(shape, fill_network(network, stored)), arrays, configuration)

@@ -1,0 +1,98 @@
+"""What detectors answer, what they promise, and the way from deviations by feature to one score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.anomaly.series import Floats, Matrix, Series
+
+# Rows of evidence that one score is a mean of: long enough for a lone sample to fade. When only earlier rows may be
+# read, a longer mean would tell of an incident late and go on telling of it after its end.
+CENTRED_ROWS: Final = 15
+TRAILING_ROWS: Final = 5
+# A row is scored when at least this share of its features is known.
+KNOWN_SHARE_MIN: Final = 0.5
+
+Arrays = dict[str, npt.NDArray[Any]]
+# Told how much of a fit is done, from 0 to 1.
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """One score a row.
+
+    Attributes:
+        score: (n,) float64, surprisal -ln(tail probability) against calibration time: 0 usual, 4.6 one row in 100,
+            6.9 one in 1,000. NaN where there is not enough data.
+        share: (n, f) float32, each feature's part of the score; adds up to 1, NaN where the score is.
+    """
+
+    score: Floats
+    share: Matrix
+
+
+class Fitted(Protocol):
+    """A detector ready to score series with the features and the step it was fitted on."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in DETECTORS."""
+
+    def score(self, series: Series, *, trailing: bool) -> Scores:
+        """Score every row.
+
+        Args:
+            trailing: True reads no row later than the one scored, as when served; False may look ahead by a dozen.
+
+        Raises:
+            SeriesInvalid: other features or another step.
+        """
+
+    def arrays(self) -> Arrays:
+        """All it learned, for `load`; no objects inside."""
+
+    def configuration(self) -> dict[str, Any]:
+        """What `load` needs beside the arrays, as JSON."""
+
+
+def combine(deviation: Matrix, *, trailing: bool) -> tuple[Floats, Matrix]:
+    """Mean over features of log(1 + deviation), averaged over time, and each feature's part of it.
+
+    The logarithm lets many small deviations outweigh one large: a lone metric is often noise, many together are not.
+
+    Args:
+        deviation: (n, f), 0 = as expected, 1 = as far off as calibration time ever is; NaN = not known.
+        trailing: average over the last TRAILING_ROWS, not over the CENTRED_ROWS around.
+    """
+    rows = TRAILING_ROWS if trailing else CENTRED_ROWS
+    known = ~np.isnan(deviation)
+    parts = np.log1p(np.where(known, deviation, 0.0).astype(np.float64))
+    count = known.sum(axis=1)
+    parts /= np.maximum(count, 1)[:, None]
+    enough = count >= KNOWN_SHARE_MIN * deviation.shape[1]
+    parts[~enough] = 0.0
+    held = moving_sum(enough.astype(np.float64)[:, None], rows, trailing=trailing)
+    parts = moving_sum(parts, rows, trailing=trailing) / np.maximum(held, 1.0)
+    score = parts.sum(axis=1)
+    share = np.where(score[:, None] > 0, parts / np.maximum(score, 1e-12)[:, None], 1.0 / deviation.shape[1])
+    score[~enough] = np.nan
+    share[~enough] = np.nan
+    return score, share.astype(np.float32)
+
+
+def moving_sum(values: Floats, rows: int, *, trailing: bool) -> Floats:
+    """(n, f) sums over `rows` rows that end at each row, or lie around it; fewer at the ends."""
+    count = values.shape[0]
+    total = np.zeros((count + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=total[1:])
+    ahead = 0 if trailing else rows // 2
+    stop = np.minimum(np.arange(1, count + 1) + ahead, count)
+    start = np.maximum(np.arange(1, count + 1) + ahead - rows, 0)
+    # A difference of running sums can fall below zero by a rounding error.
+    return np.asarray(np.maximum(total[stop] - total[start], 0.0))

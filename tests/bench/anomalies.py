@@ -1,0 +1,193 @@
+"""How well the metric detectors find labelled anomalies: VUS-PR, and alarms at a threshold from training time alone.
+
+Reads SMD and ASD (and any folder of the same layout, see `anomaly_sets`) and the series of NAB under `--data`; a set
+that is absent is left out. One configuration for all of them. Every row is told for the offline score, which looks
+around itself, and for the trailing one, which is what is served.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from models.anomaly import gnn_metric, pca, seasonal
+from models.anomaly.calibrated import Detector, fitting_rows
+from models.anomaly.evaluation import Meeting, auc_pr, events_of, meet, vus_pr
+from models.anomaly.fusion import HEADS, fuse_heads
+from models.anomaly.scaling import Scaling
+from models.anomaly.scores import Fitted, Scores
+from models.anomaly.series import Floats, Series
+from models.anomaly.threshold import DAY_S, MERGE_S, Threshold, calibrate, decide
+from tests.bench import anomaly_nab, anomaly_sets
+from tests.bench.anomaly_sets import Case
+
+SETS: Final = ("smd_prefix", "asd", "smd", "nab")
+# Asked of the threshold in training time; servers drift, so that in the test it becomes more.
+BUDGET_PER_DAY: Final = 0.5
+Scorer = Callable[[Series, bool], Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One detector on one entity with one seed; areas of both ways of scoring, alarms of the trailing one."""
+
+    vus_pr: tuple[float, float]
+    auc_pr: tuple[float, float]
+    fixed: Meeting
+    controlled: Meeting
+    days: float
+
+
+def scorers(case: Case, seed: int) -> Iterator[tuple[str, Scorer]]:
+    """Every row of the table, fitted on the training rows of the entity."""
+    scaling = Scaling.fit([case.train])
+    source = np.random.default_rng(seed)
+    yield "random", lambda series, trailing: source.random(series.rows)
+    yield "L2", lambda series, trailing: np.sqrt(np.nansum(scaling.apply(series).values.astype(float) ** 2, axis=1))
+    simple = {"seasonal": seasonal.fit([case.train], seed=seed), "pca": pca.fit([case.train], seed=seed)}
+    heads: dict[str, Fitted] = {name: module.fit([case.train], seed=seed) for name, module in HEADS.items()}
+    twin: Detector = gnn_metric.fit([case.train], seed=seed, edges=False)
+    for name, one in {**simple, **heads, "gnn_metric, no edges": twin}.items():
+        yield name, _score_of(one)
+    # The heads are scored once more here; fitting them again would take longer.
+    yield "fusion", _score_of(fuse_heads(heads, [case.train]))
+
+
+def _score_of(one: Fitted) -> Scorer:
+    def score(series: Series, trailing: bool) -> Floats:
+        told: Scores = one.score(series, trailing=trailing)
+        return told.score
+
+    return score
+
+
+def judge(case: Case, score: Scorer) -> Result:
+    """Areas over all test rows; alarms at the threshold that keeps the budget in the last rows of training."""
+    both = score(case.test, False), score(case.test, True)
+    calibration = score(case.train, True)[fitting_rows(case.train) :]
+    threshold = calibrate(calibration, step_s=case.test.step_s, budget_per_day=BUDGET_PER_DAY)
+    events = events_of(case.labels)
+    gap = max(1, MERGE_S // case.test.step_s)
+    alarms = [(one.start, one.end) for one in decide(both[1], threshold)]
+    return Result(
+        vus_pr=tuple(vus_pr(one, case.labels, window=case.window) for one in both),  # type: ignore[arg-type]
+        auc_pr=tuple(auc_pr(one, case.labels) for one in both),  # type: ignore[arg-type]
+        fixed=meet(alarms, events, gap=gap),
+        controlled=meet(_controlled(both[1], threshold), events, gap=gap),
+        days=case.days,
+    )
+
+
+def _controlled(scores: Floats, threshold: Threshold) -> list[tuple[int, int]]:
+    """Alarms with a threshold that follows the budget from day to day, without any label."""
+    day = DAY_S // threshold.step_s
+    found = []
+    for start in range(0, scores.size, day):
+        today = [(start + one.start, start + one.end) for one in decide(scores[start : start + day], threshold)]
+        threshold = threshold.after_day(len(today))
+        found += today
+    return found
+
+
+def table(results: dict[str, dict[int, list[Result]]]) -> dict[str, dict[str, Any]]:
+    """Each detector: means over entities, then mean and standard deviation over seeds."""
+    lines: dict[str, dict[str, Any]] = {}
+    for name, by_seed in results.items():
+        columns: dict[str, list[float]] = {}
+        for entities in by_seed.values():
+            for place, way in enumerate(("offline", "trailing")):
+                for area in ("vus_pr", "auc_pr"):
+                    mean = float(np.mean([getattr(one, area)[place] for one in entities]))
+                    columns.setdefault(f"{area}_{way}", []).append(mean)
+            for way in ("fixed", "controlled"):
+                for column, value in _alarms([getattr(one, way) for one in entities], entities).items():
+                    columns.setdefault(f"{column}_{way}", []).append(value)
+        lines[name] = {column: round(float(np.mean(values)), 3) for column, values in columns.items()}
+        lines[name]["vus_pr_offline_sd"] = round(float(np.std(columns["vus_pr_offline"])), 3)
+        lines[name] |= {"seeds": len(by_seed), "entities": len(next(iter(by_seed.values())))}
+    return lines
+
+
+def _alarms(meetings: list[Meeting], entities: list[Result]) -> dict[str, float]:
+    events, found = (sum(getattr(one, name) for one in meetings) for name in ("events", "found"))
+    alarms, false = (sum(getattr(one, name) for one in meetings) for name in ("alarms", "false"))
+    delays = [delay for one in meetings for delay in one.delays]
+    return {
+        "recall": found / max(events, 1),
+        "precision": (alarms - false) / max(alarms, 1),
+        "false_per_day": false / sum(one.days for one in entities),
+        "delay_rows_p50": float(np.median(delays)) if delays else float("nan"),
+    }
+
+
+def measure(folder: Path, name: str, seeds: list[int], told: Callable[[dict[str, Any]], None]) -> None:
+    """All entities of a set; `told` gets the table after each entity, so that an early end loses little."""
+    results: dict[str, dict[int, list[Result]]] = {}
+    entities: dict[str, dict[str, list[float]]] = {}
+    for seed in seeds:
+        for case in anomaly_sets.read(folder, name):
+            for detector, score in scorers(case, seed):
+                one = judge(case, score)
+                results.setdefault(detector, {}).setdefault(seed, []).append(one)
+                entities.setdefault(case.entity, {}).setdefault(detector, []).append(round(one.vus_pr[0], 3))
+            told({"detectors": table(results), "vus_pr_offline_by_entity": entities})
+
+
+def show(name: str, lines: dict[str, dict[str, Any]]) -> str:
+    """The table as text."""
+    shown = (
+        "vus_pr_offline", "vus_pr_offline_sd", "vus_pr_trailing", "auc_pr_offline", "auc_pr_trailing",
+        "recall_fixed", "precision_fixed", "false_per_day_fixed",
+        "recall_controlled", "precision_controlled", "false_per_day_controlled",
+    )  # fmt: skip
+    text = [f"{name:22}" + " ".join(f"{column:>11.11}" for column in shown)]
+    text += [f"{one:22}" + " ".join(f"{line[column]:11.3f}" for column in shown) for one, line in lines.items()]
+    return "\n".join(text)
+
+
+def main(arguments: list[str]) -> dict[str, Any]:
+    """Run the benchmark and print its tables and JSON; see `--help`."""
+    parser = argparse.ArgumentParser(prog="llmhub bench anomalies", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of labelled series")
+    parser.add_argument("--sets", default=",".join(SETS), help="which, by comma; another name is a folder of its own")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one seed")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file, after each entity")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    figures: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "budget": BUDGET_PER_DAY}
+    begun_s = time.process_time()
+
+    def keep(name: str, part: dict[str, Any]) -> None:
+        if part:
+            figures[name] = part
+            figures["cpu_s"] = round(time.process_time() - begun_s)
+        if options.json:
+            options.json.write_text(json.dumps(figures, indent=2))
+
+    for name in options.sets.split(","):
+        if name == "nab":
+            keep(name, anomaly_nab.measure(options.data))
+            continue
+        seeds = list(range(1, 2 if options.quick else options.seeds + 1))
+        measure(options.data, name, seeds, partial(keep, name))
+        if name in figures:
+            print(show(name, figures[name]["detectors"]), flush=True)
+    print(json.dumps(figures, indent=2))
+    return figures
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
