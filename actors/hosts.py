@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import ray
 import structlog
@@ -19,13 +19,14 @@ from actors.lanes import Batch
 from actors.shard import Shard
 from actors.warm import warm_shard
 from cluster.clock import SystemClock
-from cluster.errors import Fenced, HubError, SequenceGap
+from cluster.errors import Fenced, HubError, JournalFailed, SequenceGap
 from cluster.settings import Settings
 from cluster.telemetry import configure_log
 
 log = structlog.get_logger("hosts")
 
 _RETRY_S: Final = 0.2
+_START_AGAIN_S: Final = 1.0
 # Ray types its calls by the remote function; here the method is only known by name.
 _get: Final[Any] = ray.get
 # Threads of a shard: each waits for its turn at the journal, so this bounds batches that share one fsync.
@@ -77,6 +78,13 @@ class RemoteCommits:
             time.sleep(_RETRY_S)
 
 
+def _end_and_begin_again(part: str, error: Exception) -> NoReturn:
+    """End this process, since its disk is full or fails: Ray starts an actor again that ends, not one that raises."""
+    log.error("start_failed", part=part, error=str(error)[:300])
+    time.sleep(_START_AGAIN_S)
+    os._exit(1)
+
+
 class ShardHost:
     """One shard in its own process."""
 
@@ -85,15 +93,18 @@ class ShardHost:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         configure_log(settings.log_level)
         warm_shard()
-        self._shard = Shard(
-            settings,
-            number,
-            shards=shards,
-            commits=RemoteCommits(settings),
-            clock=SystemClock(),
-            # A new incarnation reads the disk and knows what is there; this one does not any more.
-            on_fatal=lambda error: os._exit(1),
-        )
+        try:
+            self._shard = Shard(
+                settings,
+                number,
+                shards=shards,
+                commits=RemoteCommits(settings),
+                clock=SystemClock(),
+                # A new incarnation reads the disk and knows what is there; this one does not any more.
+                on_fatal=lambda error: os._exit(1),
+            )
+        except (OSError, JournalFailed) as error:
+            _end_and_begin_again(f"shard {number}", error)
         # What is here by now stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -114,7 +125,10 @@ class CommitterHost:
     def __init__(self, settings: Settings) -> None:
         configure_log(settings.log_level)
         # A failed commit leaves handles in doubt; the next incarnation reads the tables as they are.
-        self._committer = Committer(settings, clock=SystemClock(), on_fatal=lambda error: None)
+        try:
+            self._committer = Committer(settings, clock=SystemClock(), on_fatal=lambda error: None)
+        except OSError as error:
+            _end_and_begin_again("the committer", error)
 
     def register(self, shard: int, journal: str) -> Registration:
         return self._committer.register(shard, journal)

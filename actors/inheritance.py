@@ -53,6 +53,8 @@ def inherit(
     if own and registration.previous in ("", own[-1].name):
         current = recover(own[-1], memory, committed=commits.last_sequence)
         folders.remove(own[-1])
+        if current.damaged:
+            _learn_from_table(settings, memory, number=number, shards=shards)
     else:
         if registration.previous:
             _learn_from_table(settings, memory, number=number, shards=shards)

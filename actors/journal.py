@@ -31,6 +31,7 @@ RECORD_BYTES_MAX: Final = 1 << 30
 EVENTS: Final = 1
 DEAD_LETTERS: Final = 2
 SEALED: Final = 3
+OPENED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,14 @@ class Segment:
     """What one segment file holds.
 
     Attributes:
+        opening: what `open_segment` was given, empty in segments that were begun without.
         cut_bytes: bytes of a torn tail that were dropped; they were never acknowledged.
     """
 
     sequence: int
     records: list[Record] = field(default_factory=list)
     sealed: bool = False
+    opening: bytes = b""
     cut_bytes: int = 0
 
 
@@ -80,12 +83,24 @@ class Journal:
         """Position behind the last record written."""
         return self._written
 
-    def open_segment(self, sequence: int) -> None:
-        """Begin the segment of this sequence; the one before has been sealed."""
+    def open_segment(self, sequence: int, opening: bytes = b"") -> None:
+        """Begin the segment of this sequence; the one before has been sealed.
+
+        Args:
+            opening: kept durably as its first record, for whoever cannot read the segments before it any more.
+
+        Raises:
+            JournalFailed: the disk refused.
+        """
         path = segment_path(self.folder, sequence)
-        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        sync_folder(self.folder)
+        try:
+            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise JournalFailed(f"journal {self.identity}: no new segment: {error.strerror}") from error
         self.sequence = sequence
+        if opening:
+            self.sync(self.append(Record(OPENED, "", 0, pa.py_buffer(opening))))
 
     def append(self, record: Record) -> int:
         """Write a record behind the others, not yet durable.
@@ -187,6 +202,8 @@ def read_segment(folder: Path, sequence: int) -> Segment:
         offset = end
         if record.kind == SEALED:
             segment.sealed = True
+        elif record.kind == OPENED:
+            segment.opening = record.payload.to_pybytes()
         else:
             segment.records.append(record)
     rest = content.size - offset

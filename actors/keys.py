@@ -28,9 +28,15 @@ class KeyFile:
         self._number = numbers[-1] if numbers else 1
         self._file = os.open(self._path(self._number), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         self._size = os.fstat(self._file).st_size // (8 * _WORDS)
+        # A torn last row would put every later one out of step.
+        self._cut()
 
     def append(self, keys: Keys) -> None:
-        """Write keys; durable after `sync`."""
+        """Write keys; durable after `sync`.
+
+        Raises:
+            OSError: the disk refused; none of them is in the file.
+        """
         ids = len(keys.ids)
         rows = np.zeros((ids + len(keys.calls), _WORDS), np.uint64)
         rows[:ids, :2] = keys.ids
@@ -39,7 +45,13 @@ class KeyFile:
         rows[ids:, 2] = _CALL | keys.bits.astype(np.uint64)
         if self._size and self._size + len(rows) > 2 * self._limit:
             self._turn()
-        os.write(self._file, rows.tobytes())
+        rest = rows.tobytes()
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            self._cut()
+            raise
         self._size += len(rows)
 
     def sync(self) -> None:
@@ -48,6 +60,9 @@ class KeyFile:
 
     def close(self) -> None:
         os.close(self._file)
+
+    def _cut(self) -> None:
+        os.ftruncate(self._file, self._size * 8 * _WORDS)
 
     def _turn(self) -> None:
         self.sync()

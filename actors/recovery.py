@@ -34,6 +34,7 @@ class Recovered:
         buffers: segments on disk in order, to be sealed unless their sequence is committed.
         totals: counts at the end of the last segment.
         base: counts at `base_sequence`, the last trimmed seal.
+        damaged: whether a committed segment could not be read; the ids it held are only in the tables.
         corrupt: what is damaged, None when all segments were read.
     """
 
@@ -44,6 +45,7 @@ class Recovered:
     base_sequence: int = 0
     next_sequence: int = 1
     cut_bytes: int = 0
+    damaged: bool = False
     corrupt: JournalCorrupt | None = None
 
 
@@ -73,21 +75,31 @@ def recover(folder: Path, memory: Memory, *, committed: Callable[[str], int]) ->
     found = Recovered(Journal(folder))
     recall(folder, memory)
     base, found.totals = read_totals(folder)
-    found.base = {tenant: counts.copy() for tenant, counts in found.totals.items()}
+    found.base = _copied(found.totals)
     found.base_sequence = base
     found.next_sequence = base + 1
+    unread: list[Buffer] = []
     for sequence in sequences(folder):
         try:
             segment = read_segment(folder, sequence)
         except JournalCorrupt as error:
-            if sequence <= committed(folder.name):
-                log.warning("journal_damage_harmless", journal=folder.name, sequence=sequence, detail=error.message)
-                found.next_sequence = sequence + 1
-                continue
-            found.corrupt = error
-            log.error("journal_corrupt", journal=folder.name, sequence=sequence, detail=error.message)
-            break
+            if sequence > committed(folder.name):
+                found.corrupt = error
+                log.error("journal_corrupt", journal=folder.name, sequence=sequence, detail=error.message)
+                break
+            log.warning("journal_damage_harmless", journal=folder.name, sequence=sequence, detail=error.message)
+            unread.append(Buffer(sequence, totals=_copied(found.totals)))
+            found.buffers.append(unread[-1])
+            found.damaged = True
+            found.next_sequence = max(found.next_sequence, sequence + 1)
+            continue
         found.cut_bytes += segment.cut_bytes
+        if segment.opening and sequence > base:
+            # The counts with which the segments before it ended, those that cannot be read among them.
+            found.totals = totals_in(segment.opening)
+            for buffer in unread:
+                buffer.totals = _copied(found.totals)
+            unread = []
         if not segment.records and not segment.sealed:
             # Opened and never written to: its number is used again, and no empty seal is committed.
             segment_path(folder, sequence).unlink()
@@ -95,9 +107,9 @@ def recover(folder: Path, memory: Memory, *, committed: Callable[[str], int]) ->
         buffer = _buffer(segment, memory)
         if sequence > base:
             _add(found.totals, buffer)
-        buffer.totals = {tenant: counts.copy() for tenant, counts in found.totals.items()}
+        buffer.totals = _copied(found.totals)
         found.buffers.append(buffer)
-        found.next_sequence = sequence + 1
+        found.next_sequence = max(found.next_sequence, sequence + 1)
     if found.cut_bytes:
         log.warning("journal_tail_cut", journal=folder.name, cut_bytes=found.cut_bytes)
     return found
@@ -109,13 +121,34 @@ def read_totals(folder: Path) -> tuple[int, Totals]:
     if not path.exists():
         return 0, {}
     content = orjson.loads(path.read_bytes())
-    return int(content["sequence"]), {tenant: Counts(**counts) for tenant, counts in content["totals"].items()}
+    return int(content["sequence"]), _counts(content["totals"])
 
 
 def write_totals(folder: Path, sequence: int, totals: Totals) -> None:
     """Remember the counts of a journal at a committed sequence, durably, before its segments go."""
-    content = {"sequence": sequence, "totals": {tenant: counts.as_dict() for tenant, counts in totals.items()}}
-    replace(folder / _TOTALS, orjson.dumps(content))
+    replace(folder / _TOTALS, orjson.dumps({"sequence": sequence, "totals": _told(totals)}))
+
+
+def opening_of(totals: Totals) -> bytes:
+    """What a segment begins with: the counts of its journal up to there."""
+    return orjson.dumps(_told(totals))
+
+
+def totals_in(opening: bytes) -> Totals:
+    """The counts that `opening_of` told."""
+    return _counts(orjson.loads(opening))
+
+
+def _told(totals: Totals) -> dict[str, dict[str, int]]:
+    return {tenant: counts.as_dict() for tenant, counts in totals.items()}
+
+
+def _counts(told: dict[str, dict[str, int]]) -> Totals:
+    return {tenant: Counts(**counts) for tenant, counts in told.items()}
+
+
+def _copied(totals: Totals) -> Totals:
+    return {tenant: counts.copy() for tenant, counts in totals.items()}
 
 
 def _add(totals: Totals, buffer: Buffer) -> None:

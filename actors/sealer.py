@@ -12,7 +12,7 @@ import structlog
 
 from actors.intake import Buffer, CommitPort, Seal
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
-from cluster.errors import HubError
+from cluster.errors import HubError, JournalFailed
 from cluster.lake.stage import StagedFile, stage
 from cluster.lake.tables import TABLES
 from models.aggregate.rollup import roll
@@ -83,7 +83,9 @@ class Sealer:
     def _commit(self, seal: Seal, buffer: Buffer) -> None:
         try:
             self._commits.commit(seal)
+            self._on_commit(buffer)
         except HubError as error:
             self._on_failure(error)
-            return
-        self._on_commit(buffer)
+        except OSError as error:
+            # Committed, but the journal's folder takes nothing more: a new incarnation goes on from what is there.
+            self._on_failure(JournalFailed(f"the keys of committed rows could not be kept: {error.strerror}"))

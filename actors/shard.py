@@ -7,7 +7,6 @@ ends in the Delta tables whatever happens to this process.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -17,12 +16,12 @@ import structlog
 from actors.history import History
 from actors.inheritance import Inheritance, close_behind, inherit, journal_root, left_behind
 from actors.intake import Buffer, CommitPort, Counts
-from actors.journal import DEAD_LETTERS, EVENTS, Journal, Record, segment_path
-from actors.keys import KeyFile
+from actors.journal import DEAD_LETTERS, EVENTS, Journal, Record
 from actors.lanes import Batch
 from actors.memory import Keys, Memory
-from actors.recovery import batch_of, write_totals
+from actors.recovery import batch_of, opening_of
 from actors.sealer import Sealer
+from actors.trimming import Trimming
 from cluster.clock import Clock
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
 from cluster.errors import Busy, HubError, JournalCorrupt, JournalFailed, ShardFull, Unavailable
@@ -59,7 +58,6 @@ class Shard:
         self._changed = threading.Condition(self._lock)
         self._memory = Memory(settings.seen_limit)
         self._history = History()
-        self._trimmable: deque[tuple[float, Buffer]] = deque()
         self._held_bytes = 0
         self._committed_sequence = 0
         self._last_commit_s = clock.monotonic_s()
@@ -81,12 +79,14 @@ class Shard:
         for buffer in current.buffers:
             self._history.note(buffer.sequence, buffer.totals)
             self._held_bytes += buffer.size_bytes
-        self._key_file = KeyFile(self._journal.folder, self._settings.seen_limit)
+        self._trimming = Trimming(
+            self._journal.folder, key_limit=self._settings.seen_limit, grace_s=self._settings.journal_grace_s
+        )
         self._buffer = Buffer(current.next_sequence)
         if found.corrupt is not None:
             self.state, self.reason = "stopped", found.corrupt.message
             return
-        self._journal.open_segment(current.next_sequence)
+        self._journal.open_segment(current.next_sequence, opening_of(current.totals))
         try:
             for journal in found.older:
                 self._adopt(journal)
@@ -222,6 +222,8 @@ class Shard:
                 self._seal(buffer)
         except HubError as error:
             self._fail(error)
+        except OSError as error:
+            self._fail(JournalFailed(f"the keys of committed rows could not be kept: {error.strerror}"))
 
     def _fail(self, error: HubError) -> None:
         """The journal's disk failed, or another incarnation took over. What is journaled stays there."""
@@ -266,7 +268,7 @@ class Shard:
                 if self._stopping:
                     return self._cut() if self._buffer.rows else None
                 self._changed.wait(min(due_s, self._settings.seal_age_s))
-                self._trim()
+                self._trimming.trim(self._clock.monotonic_s())
 
     def _due_s(self) -> float:
         if self._buffer.opened_at_s is None:
@@ -280,7 +282,7 @@ class Shard:
         buffer.totals = {tenant: counts.copy() for tenant, counts in self._totals.items()}
         self._history.note(buffer.sequence, buffer.totals)
         self._journal.seal_segment()
-        self._journal.open_segment(buffer.sequence + 1)
+        self._journal.open_segment(buffer.sequence + 1, opening_of(buffer.totals))
         self._buffer = Buffer(buffer.sequence + 1)
         return buffer
 
@@ -289,24 +291,8 @@ class Shard:
             self._held_bytes -= buffer.size_bytes
             self._last_commit_s = self._clock.monotonic_s()
             self._committed_sequence = buffer.sequence
-            for keys in buffer.keys:
-                self._key_file.append(keys)
-            # Without its rows: what trimming needs.
-            light = Buffer(buffer.sequence, totals=buffer.totals)
-            self._trimmable.append((self._last_commit_s + self._settings.journal_grace_s, light))
+            self._trimming.take(buffer, self._last_commit_s)
             self._changed.notify_all()
-
-    def _trim(self) -> None:
-        """Remove segments committed long enough ago; counts and keys are durable first."""
-        now_s, done = self._clock.monotonic_s(), []
-        while self._trimmable and self._trimmable[0][0] <= now_s:
-            done.append(self._trimmable.popleft()[1])
-        if not done:
-            return
-        self._key_file.sync()
-        write_totals(self._journal.folder, done[-1].sequence, done[-1].totals)
-        for buffer in done:
-            segment_path(self._journal.folder, buffer.sequence).unlink(missing_ok=True)
 
     # Accounts
 
@@ -344,6 +330,6 @@ class Shard:
         self._thread.join()
         self._sealer.wait()
         with self._lock:
-            self._trim()
+            self._trimming.trim(self._clock.monotonic_s())
             self._journal.close()
-            self._key_file.close()
+            self._trimming.close()

@@ -87,6 +87,13 @@ class Conflict(HubError):
     code = "conflict"
 
 
+class VersionChanged(HubError):
+    """The thing was changed since the caller read it; nothing was written."""
+
+    code = "version_changed"
+    hint = "Read it again, and send the change with the new ETag in If-Match."
+
+
 class Busy(HubError):
     """Refused before anything was taken; the same request may be sent again later."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 
@@ -32,8 +33,9 @@ def make_folder(path: Path) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all, durably."""
-    fresh = path.with_name(path.name + ".new")
+    """Write the file whole or not at all, durably; of two writers at once, one is the last."""
+    # A name of its own for each writer: with a shared one, the other could move half of this content into place.
+    fresh = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.new")
     with fresh.open("wb") as stream:
         stream.write(content)
         stream.flush()

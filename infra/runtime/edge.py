@@ -21,6 +21,8 @@ OTLP_SERVICERS = (
     f"{_OTLP}.logs.v1.logs_service_pb2_grpc.add_LogsServiceServicer_to_server",
     f"{_OTLP}.metrics.v1.metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server",
 )
+# More than any answer may have by its own bounds (docs/api.md).
+_ANSWER_BYTES_MAX = 256 * 1024 * 1024
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -59,6 +61,8 @@ def environment(settings: Settings, layout: Layout, ports: Ports) -> dict[str, s
         "FALLBACK_PROXY_GRPC_PORT": str(ports.fallback_grpc),
         # The largest OTLP request the gRPC door takes.
         "GRPC_MAX_MESSAGE_SIZE": str(settings.body_bytes_max),
+        # Between replicas: an answer of the query engine. gRPC's own 4 MiB would refuse a trace of 5,000 spans.
+        "REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_ANSWER_BYTES_MAX),
     }
     return {f"RAY_SERVE_{name}": value for name, value in values.items()}
 

@@ -13,13 +13,17 @@ from deltalake import DeltaTable
 
 from actors.accounts import settle
 from actors.committer import Committer
-from actors.intake import Registration, Seal
+from actors.intake import Counts, Registration, Seal
 from actors.journal import EVENTS, Journal, Record, segment_path
+from actors.keys import KeyFile, recall
+from actors.memory import Memory
+from actors.recovery import recover, write_totals
 from actors.shard import Shard
 from cluster.clock import SystemClock
 from cluster.errors import Fenced, HubError, ShardFull, Unavailable
 from cluster.lake.counts import committed_counts
 from cluster.settings import Settings
+from cluster.tenancy import DEFAULT_TENANT
 from tests.actors.batches import dead_letters, events
 
 
@@ -160,6 +164,56 @@ def test_damage_in_a_committed_segment_loses_nothing_and_stops_nobody(settings: 
     assert hub.admit(events(["a", "b"])) == (1, 1)
     hub.stop()
     assert hub.ids() == ["a", "b"]
+
+
+def test_damage_in_committed_segments_leaves_no_count_short(settings: Settings) -> None:
+    hub = Hub(settings)
+    for name in ("a", "b", "c"):
+        hub.admit(events([name, f"{name}-2"]), dead_letters([f"{name}-bad"]))
+        hub.restart()
+    for path in sorted(settings.journals.rglob("*.wal"))[:2]:
+        _flip(path, path.stat().st_size // 2)
+    hub.restart()
+    account = hub.account()
+    assert (account["accepted"], account["committed"], account["difference"]) == (6, 6, 0)
+    assert account["dead_letters"] == 3
+    # The last committed segment too, which only the open one can vouch for.
+    _flip(sorted(settings.journals.rglob("*.wal"))[-2], 200)
+    hub.restart()
+    assert hub.admit(events(["a", "b", "c", "d"])) == (1, 3)
+    hub.restart()
+    account = hub.account()
+    assert (account["accepted"], account["committed"], account["difference"]) == (7, 7, 0)
+    hub.stop()
+
+
+def test_a_damaged_segment_from_before_the_last_trim_sets_no_sequence_back(settings: Settings) -> None:
+    folder = settings.journals / "shard-00000" / "feed"
+    journal = Journal(folder)
+    journal.open_segment(3)
+    journal.append(Record(EVENTS, "default", 1, events(["a"]).serialize()))
+    journal.seal_segment()
+    journal.close()
+    _flip(segment_path(folder, 3), 40)
+    write_totals(folder, 5, {"default": Counts(accepted=9)})
+    found = recover(folder, Memory(100), committed=lambda _: 5)
+    found.journal.close()
+    assert (found.next_sequence, found.totals["default"].accepted, found.corrupt) == (6, 9, None)
+
+
+def test_keys_stay_in_step_behind_a_torn_row(tmp_path: Path) -> None:
+    keys = Memory(100).take_events(events(["a", "b"]), DEFAULT_TENANT)[1]
+    file = KeyFile(tmp_path, 100)
+    file.append(keys)
+    file.close()
+    (torn,) = tmp_path.glob("keys-*.bin")
+    torn.write_bytes(torn.read_bytes()[:-7])
+    again = KeyFile(tmp_path, 100)
+    again.append(Memory(100).take_events(events(["c"]), DEFAULT_TENANT)[1])
+    again.close()
+    memory = Memory(100)
+    recall(tmp_path, memory)
+    assert memory.take_events(events(["a", "c", "d"]), DEFAULT_TENANT)[0].column("event_id").to_pylist() == ["d"]
 
 
 def test_a_damaged_journal_stops_its_shard_and_loses_nothing_before_the_damage(settings: Settings) -> None:
