@@ -26,6 +26,7 @@ from cluster.settings import Settings
 from cluster.telemetry import configure_log
 from serving.answers import ID_TOLD
 from serving.ingress import build
+from serving.query_memory import QueryMemory
 from serving.query_port import QueryEngineDeployment, RemoteQuery
 
 # The name under which infra deploys; gRPC callers need not send it, since there is one application.
@@ -52,7 +53,7 @@ class Ingress:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         # Before the first request rather than with it.
         warm()
-        self._query = RemoteQuery(query)
+        self._query = QueryMemory(RemoteQuery(query), self._settings, SystemClock())
         self._application: FastAPI | None = None
 
     async def __serve_build_asgi_app__(self) -> Any:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
 import duckdb
 
 from cluster.clock import Clock
 from cluster.errors import Busy, QueryTimeout, RequestInvalid
 from models.query.sql import Fragment, Result, Run
+from serving.turns import Turns
 
 Answered = TypeVar("Answered")
 
@@ -57,26 +60,36 @@ class Database:
         self._local = threading.local()
         self._queue = queue
         self._clock = clock
-        self._open = 0
+        self._open: Counter[str] = Counter()
+        self._turns = Turns(_POOL_THREADS)
+        # Of owners who ask or wait now.
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def ask(self, question: Callable[[Run], Answered], *, timeout_s: float) -> Answered:
+    async def ask(self, question: Callable[[Run], Answered], *, owner: str, timeout_s: float) -> Answered:
         """What `question` makes of the rows it runs SQL for.
 
         It is called again from the start when the files it read were replaced meanwhile.
 
+        Args:
+            owner: who asks; owners take turns, and one thread is left to the others however much one asks.
+
         Raises:
-            Busy: the queue is full; nothing was started.
+            Busy: the queue, or the owner's half of it, is full; nothing was started.
             QueryTimeout: `timeout_s` passed, the wait in the queue included; the work was cancelled.
             RequestInvalid: the answer would not fit the replica's memory.
         """
-        if self._open >= self._queue:
+        if self._open.total() >= self._queue or self._open[owner] >= max(1, self._queue // 2):
             raise Busy("too many questions are waiting", retry_after_s=_BUSY_RETRY_S, hint="Ask again in a second.")
-        self._open += 1
+        self._open[owner] += 1
         until_s = self._clock.monotonic_s() + timeout_s
+        share = self._shares.setdefault(owner, asyncio.Semaphore(_POOL_THREADS - 1))
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question, until_s)
+            async with share, self._turns.turn(owner):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question, until_s)
         finally:
-            self._open -= 1
+            self._open[owner] -= 1
+            if not self._open[owner]:
+                del self._open[owner]
 
     def close(self) -> None:
         """Stop taking questions and free the memory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,44 @@ from models.query.times import DAY_US, Range
 _DAYS_MAX: Final = 200_000
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedDays:
+    """The days of one table, as of one version.
+
+    Attributes:
+        version: -1 before the first.
+        floor: every day counts as changed at this version, unless `days` says later.
+        days: (tenant, start of the day in microseconds) -> version that changed it last.
+    """
+
+    version: int = -1
+    floor: int = -1
+    days: Mapping[tuple[str, int], int] = field(default_factory=dict)
+
+    def last(self, scope: TenantScope, span: Range) -> int:
+        """A version since which none of the scope's rows in the range changed; equal as long as none does."""
+        first, end = span.from_us // DAY_US * DAY_US, span.to_us
+        days = self.days
+        if (end - first) // DAY_US < len(days):
+            found = (days.get((t, at), -1) for t in scope.tenants for at in range(first, end, DAY_US))
+        else:
+            found = (told for (t, at), told in days.items() if t in scope.tenants and first <= at < end)
+        return max(self.floor, max(found, default=-1))
+
+    def gained(self, version: int) -> ChangedDays:
+        """What somebody lacks who knows a version."""
+        if version < self.floor:
+            return self
+        return ChangedDays(self.version, self.floor, {key: at for key, at in self.days.items() if at > version})
+
+    def plus(self, gained: ChangedDays) -> ChangedDays:
+        """This with what it lacked; as it is when that is older."""
+        if gained.version <= self.version:
+            return self
+        days = gained.days if gained.floor > self.version else {**self.days, **gained.days}
+        return ChangedDays(gained.version, gained.floor, days)
+
+
 class LastChanges:
     """Follows the log of one table; one thread follows, many ask."""
 
@@ -22,29 +62,17 @@ class LastChanges:
             root: folder of the table.
         """
         self._root = root
-        self._version = -1
-        # Every day counts as changed at this version, unless `_days` says later.
-        self._floor = -1
-        self._days: dict[tuple[str, int], int] = {}
+        self.state = ChangedDays()
 
     def follow(self, version: int) -> None:
         """Note what changed up to a version; call it once questions see that version, never before."""
-        if version == self._version:
+        state = self.state
+        if version == state.version:
             return
-        found = changes(self._root, self._version + 1, version) if self._version >= 0 else None
-        if found is None or len(self._days) > _DAYS_MAX:
-            self._floor, self._days = version, {}
+        found = changes(self._root, state.version + 1, version) if state.version >= 0 else None
+        if found is None or len(state.days) > _DAYS_MAX:
+            self.state = ChangedDays(version, version)
         else:
             partitions = {partition for partition, _ in found.appended} | found.rewritten
-            self._days = self._days | {(tenant, day_start_us(day)): version for tenant, day in partitions}
-        self._version = version
-
-    def version(self, scope: TenantScope, span: Range) -> int:
-        """A version since which none of the scope's rows in the range changed; equal as long as none does."""
-        first, end = span.from_us // DAY_US * DAY_US, span.to_us
-        days = self._days
-        if (end - first) // DAY_US < len(days):
-            found = (days.get((t, at), -1) for t in scope.tenants for at in range(first, end, DAY_US))
-        else:
-            found = (told for (t, at), told in days.items() if t in scope.tenants and first <= at < end)
-        return max(self._floor, max(found, default=-1))
+            days = {(tenant, day_start_us(day)): version for tenant, day in partitions}
+            self.state = ChangedDays(version, state.floor, {**state.days, **days})

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +18,12 @@ from cluster.clock import Clock
 from cluster.errors import HubError, Unavailable
 from cluster.lake.past import snapshot_at
 from cluster.lake.scan import Snapshot, TableReader, row_counts
-from cluster.lake.tables import MINUTES, ROLLUPS, uri
+from cluster.lake.tables import ROLLUPS, uri
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.query.catalog import catalog
 from models.query.dead_letters import dead_letters_answer, parse_dead_letters
-from models.query.kinds import Question, ask
+from models.query.kinds import ask
 from models.query.parameters import Parameters
 from models.query.plan import Plan
 from models.query.source import Context
@@ -34,7 +32,19 @@ from models.query.times import Range
 from models.query.traces import TracesRequest, parse_traces, traces_answer
 from serving.database import Database
 from serving.hot_rollups import HotRollups
-from serving.last_changes import LastChanges
+from serving.last_changes import ChangedDays, LastChanges
+from serving.query_answers import (
+    FOLLOWED,
+    Answer,
+    AnswerCache,
+    AnswerKey,
+    Asked,
+    etag_of,
+    key_of,
+    since_of,
+    table_of,
+    within_bounds,
+)
 from serving.query_source import HotRun, NewestSource, PastSource
 from serving.relations import lake_rows
 from serving.rolled import RolledFiles
@@ -48,25 +58,13 @@ TABLES_READ: Final = ("events", "dead_letters", *reversed(ROLLUPS))
 _CACHE_BYTES: Final = 64 * 1024 * 1024
 # Half of the memory limit for the hot days, the other half for questions.
 _HOT_SHARE: Final = 0.5
+# Questions of one batch that run together: the rest of the threads and the queue is for others.
+_BATCH_AT_ONCE: Final = 2
 # A refresh that fails this many times in a row is a broken replica, not a busy disk.
 _FAILURES_MAX: Final = 60
 
 _log = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder(decimal_format="number")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """JSON ready to send.
-
-    Attributes:
-        version: version of the table it was read from.
-        etag: quoted; equal for equal questions of equal scopes at equal versions, so 304 may be said on it.
-    """
-
-    body: bytes
-    version: int
-    etag: str
 
 
 class QueryEngine:
@@ -90,10 +88,11 @@ class QueryEngine:
         )
         self._hot = HotRollups(settings.lake, memory_bytes=int(settings.query_memory_bytes * hot_share))
         self._files = RolledFiles(settings.lake, self._snapshots)
-        self._changed = {name: LastChanges(Path(uri(settings.lake, name)).absolute()) for name in (MINUTES, "events")}
+        self._changed = {name: LastChanges(Path(uri(settings.lake, name)).absolute()) for name in FOLLOWED}
         self._sql = SqlAnswers(settings, clock)
         self._cache = AnswerCache(_CACHE_BYTES)
-        self._running: dict[tuple[Any, ...], asyncio.Task[Answer]] = {}
+        self._running: dict[AnswerKey, asyncio.Task[Answer]] = {}
+        self._awaiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._refreshing = threading.Lock()
         self._stopped = threading.Event()
         self._failures = 0
@@ -124,6 +123,10 @@ class QueryEngine:
             self._snapshots, self._files = snapshots, files
             for name, changed in self._changed.items():
                 changed.follow(snapshots[name].version)
+        for loop, event in tuple(self._awaiting):
+            # A loop that has ended waits for nothing.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(event.set)
 
     def check_health(self) -> None:
         """Raises:
@@ -132,12 +135,17 @@ class QueryEngine:
         if self._failures >= _FAILURES_MAX:
             raise Unavailable("the tables cannot be read", retry_after_s=5.0)
 
-    async def query(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
-        """A question of the catalogue, see `models.query.kinds`."""
-        context = Context(self._clock.now_us(), scope.tenants, self._settings.groups_max)
-        question = ask(kind, parameters, context)
-        # Every roll-up tier is followed to the version of the minutes.
-        table = MINUTES if question.from_rollups else "events"
+    async def query(
+        self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int | None = None
+    ) -> Answer:
+        """A question of the catalogue, see `models.query.kinds`.
+
+        Args:
+            now_us: what relative times stand on; the clock where it is left out.
+        """
+        now_us = self._clock.now_us() if now_us is None else now_us
+        question = ask(kind, parameters, Context(now_us, scope.tenants, self._settings.groups_max))
+        table = table_of(question)
         if question.past is not None:
             wanted = partial(snapshot_at, version=question.past.version, at_us=question.past.at_us)
             snapshot = await asyncio.get_running_loop().run_in_executor(None, wanted, self._settings.lake, table)
@@ -147,12 +155,39 @@ class QueryEngine:
                 lambda run: question.answer(PastSource(scope, run, snapshot)),
             )
         return await self._answered(
-            (scope, question.kind, question.request, *self._unchanged_since(scope, question)),
+            key_of(scope, question, since_of(scope, question, self._changes())),
             self._snapshots[table],
             lambda run: question.answer(
                 NewestSource(scope, HotRun(scope, run, self._hot), self._rows, lambda: self._snapshots["events"])
             ),
         )
+
+    async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
+        """Several questions of the catalogue at one time, each answered or refused by itself."""
+        turns = asyncio.Semaphore(_BATCH_AT_ONCE)
+
+        async def one(kind: str, parameters: Parameters) -> Answer | HubError:
+            async with turns:
+                try:
+                    return await self.query(scope, kind, parameters, now_us=now_us)
+                except HubError as error:
+                    return error
+
+        return within_bounds(await asyncio.gather(*(one(*question) for question in asked)))
+
+    async def moved(self, known: Mapping[str, int], wait_s: float) -> dict[str, ChangedDays]:
+        """What each followed table gained since the versions that are known; waits for it, `wait_s` at most."""
+        event = asyncio.Event()
+        awaiting = (asyncio.get_running_loop(), event)
+        self._awaiting.add(awaiting)
+        try:
+            if all(changed.version <= known.get(name, -1) for name, changed in self._changes().items()):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await event.wait()
+        finally:
+            self._awaiting.discard(awaiting)
+        return {name: changed.gained(known.get(name, -1)) for name, changed in self._changes().items()}
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
         """Events newest first, see `models.query.search`."""
@@ -193,7 +228,7 @@ class QueryEngine:
     async def catalog(self) -> Answer:
         """Measures, dimensions, modules, kinds and operators."""
         body = _encoder.encode(catalog())
-        return Answer(body, 0, _etag(0, ("catalog", hashlib.sha256(body).hexdigest())))
+        return Answer(body, 0, etag_of(0, ("catalog", body)))
 
     async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any]:
         """What the newest snapshot holds, from the log alone.
@@ -213,18 +248,8 @@ class QueryEngine:
             "journals": self._readers["events"].transaction_versions(journals),
         }
 
-    def _unchanged_since(self, scope: TenantScope, question: Question) -> tuple[int, ...]:
-        """For each range a question reads, a version since which none of its rows changed.
-
-        What others send, and what came for other days, does not make an answer wrong that was given before.
-        """
-        if not question.plans:
-            return (self._snapshots["events"].version,)
-        return tuple(
-            self._changed[MINUTES if plan.from_rollups else "events"].version(scope, span)
-            for plan in question.plans
-            for span in plan.ranges
-        )
+    def _changes(self) -> dict[str, ChangedDays]:
+        return {name: changed.state for name, changed in self._changed.items()}
 
     def _rows(self, scope: TenantScope, plan: Plan) -> Callable[[Range], Fragment]:
         def rows(span: Range) -> Fragment:
@@ -235,14 +260,8 @@ class QueryEngine:
 
         return rows
 
-    async def _answered(
-        self, key: tuple[Any, ...], snapshot: Snapshot, question: Callable[[Run], dict[str, Any]]
-    ) -> Answer:
-        """The answer from the cache, from the same question already running, or from the database.
-
-        Args:
-            key: all that the answer follows from: scope, question, and versions since which nothing it reads changed.
-        """
+    async def _answered(self, key: AnswerKey, snapshot: Snapshot, question: Callable[[Run], dict[str, Any]]) -> Answer:
+        """The answer from the cache, from the same question already running, or from the database."""
         cached = self._cache.get(key)
         if cached is not None:
             return cached
@@ -254,14 +273,13 @@ class QueryEngine:
         # Somebody who goes away must not take the answer from the others who wait for it.
         return await asyncio.shield(task)
 
-    async def _asked(
-        self, key: tuple[Any, ...], snapshot: Snapshot, question: Callable[[Run], dict[str, Any]]
-    ) -> Answer:
+    async def _asked(self, key: AnswerKey, snapshot: Snapshot, question: Callable[[Run], dict[str, Any]]) -> Answer:
         def work(run: Run) -> bytes:
             return _encoder.encode({**question(run), "version": snapshot.version})
 
-        body = await self._database.ask(work, timeout_s=self._settings.query_timeout_s)
-        answer = Answer(body, snapshot.version, _etag(snapshot.version, key))
+        scope: TenantScope = key[0]
+        body = await self._database.ask(work, owner=scope.tenants[0], timeout_s=self._settings.query_timeout_s)
+        answer = Answer(body, snapshot.version, etag_of(snapshot.version, key))
         self._cache.put(key, answer)
         return answer
 
@@ -273,33 +291,3 @@ class QueryEngine:
             except (HubError, duckdb.Error, OSError) as error:
                 self._failures += 1
                 _log.warning("refresh_failed", error=str(error), failures=self._failures)
-
-
-class AnswerCache:
-    """The last used answers, up to a number of bytes. Keys hold scope and version: nothing foreign, nothing stale."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._size_bytes = 0
-        self._answers: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
-
-    def get(self, key: tuple[Any, ...]) -> Answer | None:
-        """The answer of that question, scope and version, if it is kept."""
-        if key not in self._answers:
-            return None
-        self._answers.move_to_end(key)
-        return self._answers[key]
-
-    def put(self, key: tuple[Any, ...], answer: Answer) -> None:
-        """Keep an answer, in place of those not used for longest. One over a tenth of the limit is not kept."""
-        if len(answer.body) > self._limit_bytes // 10 or key in self._answers:
-            return
-        self._answers[key] = answer
-        self._size_bytes += len(answer.body)
-        while self._size_bytes > self._limit_bytes:
-            _, dropped = self._answers.popitem(last=False)
-            self._size_bytes -= len(dropped.body)
-
-
-def _etag(version: int, key: tuple[Any, ...]) -> str:
-    return f'"{version}-{hashlib.blake2b(repr(key).encode(), digest_size=12).hexdigest()}"'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +15,9 @@ from cluster.errors import HubError
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.query.parameters import Parameters
-from serving.query_engine import Answer, QueryEngine
+from serving.last_changes import ChangedDays
+from serving.query_answers import Answer, Asked
+from serving.query_engine import QueryEngine
 from serving.sql_job import SqlRows
 from serving.sql_request import SqlRequest
 
@@ -25,8 +27,13 @@ Answered = TypeVar("Answered")
 class QueryPort(Protocol):
     """Kept as `app.state.query`. Every method raises HubError: RequestInvalid, NotFound, Busy, QueryTimeout."""
 
-    async def query(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
+    async def query(
+        self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int | None = None
+    ) -> Answer:
         """A question of the catalogue; `parameters` are (name, text) pairs as in a query string."""
+
+    async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
+        """Several questions in one call, each answered or refused by itself; the answers in their order."""
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
         """Events, newest first."""
@@ -49,6 +56,9 @@ class QueryPort(Protocol):
     async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any]:
         """Committed rows of each tenant; see QueryEngine.ledger_committed."""
 
+    async def moved(self, known: Mapping[str, int], wait_s: float) -> dict[str, ChangedDays]:
+        """What the tables gained since some versions; see QueryEngine.moved."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -65,8 +75,13 @@ class QueryReplica:
         self._engine = QueryEngine(settings, SystemClock())
         self._engine.start()
 
-    async def query(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer | Refusal:
-        return await _caught(self._engine.query(scope, kind, parameters))
+    async def query(
+        self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int | None = None
+    ) -> Answer | Refusal:
+        return await _caught(self._engine.query(scope, kind, parameters, now_us=now_us))
+
+    async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
+        return await self._engine.batch(scope, asked, now_us=now_us)
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer | Refusal:
         return await _caught(self._engine.search(scope, parameters))
@@ -89,6 +104,9 @@ class QueryReplica:
     async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any] | Refusal:
         return await _caught(self._engine.ledger_committed(scope, journals))
 
+    async def moved(self, known: Mapping[str, int], wait_s: float) -> dict[str, ChangedDays]:
+        return await self._engine.moved(known, wait_s)
+
     def check_health(self) -> None:
         """Serve replaces the replica when this raises."""
         self._engine.check_health()
@@ -107,9 +125,15 @@ class RemoteQuery:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    async def query(self, scope: TenantScope, kind: str, parameters: Parameters) -> Answer:
-        answer: Answer | Refusal = await self._handle.query.remote(scope, kind, tuple(parameters))
+    async def query(
+        self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int | None = None
+    ) -> Answer:
+        answer: Answer | Refusal = await self._handle.query.remote(scope, kind, tuple(parameters), now_us=now_us)
         return _raised(answer)
+
+    async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
+        answers: list[Answer | HubError] = await self._handle.batch.remote(scope, tuple(asked), now_us=now_us)
+        return answers
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
         answer: Answer | Refusal = await self._handle.search.remote(scope, tuple(parameters))
@@ -143,6 +167,10 @@ class RemoteQuery:
     async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any]:
         answer: dict[str, Any] | Refusal = await self._handle.ledger_committed.remote(scope, journals)
         return _raised(answer)
+
+    async def moved(self, known: Mapping[str, int], wait_s: float) -> dict[str, ChangedDays]:
+        gained: dict[str, ChangedDays] = await self._handle.moved.remote(dict(known), wait_s)
+        return gained
 
 
 def _raised(answer: Answered | Refusal) -> Answered:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
-from itertools import starmap
 from typing import Any, Final
 
 import numpy as np
@@ -21,13 +20,14 @@ from models.query.partials import Ints, Partials
 from models.query.plan import Plan
 from models.query.ranks import Ranks, nearest_ranks
 from models.query.selection import Selection
+from models.query.sums import exact_sums
 from models.query.times import SECOND_US, Range
 
 _FLOATS: Final = frozenset({"latency_ms_sum", "ttft_ms_sum"})
 # Groups times buckets that are numbered by one array; more are numbered by sorting.
 _DENSE_MAX: Final = 2_000_000
-# Two million rows of numbers up to here add up below 2^53.
-_LOW: Final = (1 << 32) - 1
+# Numbers of groups stay below it; a product of dictionaries that would not is numbered anew first.
+_CODE_MAX: Final = 2**62
 
 
 def tally(
@@ -100,14 +100,17 @@ def _groups(plan: Plan, rows: Selection) -> tuple[Ints, list[Key]]:
     ids = np.zeros(rows.count, dtype=np.int64)
     size = 1
     for codes, values in axes:
+        if size * len(values) > _CODE_MAX:
+            used, ids = _numbered(ids, size)
+            size = used.size
         ids = ids * len(values) + codes
         size *= len(values)
     used, ids = _numbered(ids, size)
-    told = []
-    for _, values in reversed(axes):
-        used, places = np.divmod(used, len(values))
-        told.append([values[place] for place in places.tolist()])
-    return ids, list(zip(*reversed(told), strict=True))
+    # Any row of a group tells the values that all of them have.
+    examples = np.zeros(used.size, dtype=np.int64)
+    examples[ids] = np.arange(ids.size)
+    told = [[values[code] for code in codes[examples].tolist()] for codes, values in axes]
+    return ids, list(zip(*told, strict=True))
 
 
 def _numbered(ids: Ints, size: int) -> tuple[Ints, Ints]:
@@ -170,20 +173,8 @@ class _Totals:
             if name in _FLOATS:
                 self._sums[name] = np.bincount(self._ids, weights=column, minlength=self._count).tolist()
             else:
-                self._sums[name] = self._exact(column)
+                self._sums[name] = exact_sums(self._ids, self._count, column)
         return self._sums[name]
-
-    def _exact(self, column: Ints) -> list[Any]:
-        """Sums of integers >= 0, however large."""
-        if column.size == 0 or int(column.max()) <= _LOW:
-            # Sums of so small numbers stay below 2^53, where float64 counts exactly.
-            small: list[Any] = np.bincount(self._ids, weights=column, minlength=self._count).astype(np.int64).tolist()
-            return small
-        halves = (
-            np.bincount(self._ids, weights=half, minlength=self._count).tolist()
-            for half in (column >> 32, column & _LOW)
-        )
-        return list(starmap(_joined, zip(*halves, strict=True)))
 
     def _largest(self, name: str) -> list[Value]:
         most = np.full(self._count, -np.inf)
@@ -207,7 +198,3 @@ class _Totals:
             if sketch is not None:
                 kept[owner].append(sketch)
         return [distinct.estimate(distinct.merge(parts)) if parts else 0 for parts in kept]
-
-
-def _joined(high: float, low: float) -> int:
-    return (int(high) << 32) + int(low)

@@ -10,10 +10,11 @@ from fastapi.responses import Response
 
 from cluster.errors import BodyUnreadable, RequestInvalid
 from models.query.kinds import KIND_NAMES
-from models.query.parameters import parse_body
-from serving.api.reading import asked, parameters, port, told
+from serving.api.reading import asked, parameters, passing, port, told
 from serving.auth.roles import Permission
 from serving.limits import Bodies
+from serving.query_answers import Answer
+from serving.query_batch import BATCH, QUESTIONS_MAX, Batch, parse_batch, parse_question
 
 router = APIRouter(prefix="/api/v1", tags=["reading"])
 
@@ -69,7 +70,17 @@ async def aggregates(request: Request) -> Response:
 _QUESTION: Final = {
     "type": "object",
     "required": ["kind"],
-    "properties": {"kind": {"type": "string", "enum": list(KIND_NAMES)}},
+    "properties": {
+        "kind": {"type": "string", "enum": [*KIND_NAMES, BATCH]},
+        "queries": {
+            "description": "the questions of a batch",
+            "type": "array",
+            "minItems": 1,
+            "maxItems": QUESTIONS_MAX,
+            "items": {"type": "object", "required": ["kind"]},
+        },
+        "etags": {"description": "for each of them, the etag of the answer that is held", "type": "array"},
+    },
     "additionalProperties": {
         "description": "a parameter of the kind; a list where it repeats",
         "anyOf": [{"type": "string"}, {"type": "number"}, {"type": "array"}, {"type": "object"}],
@@ -83,9 +94,13 @@ _QUESTION: Final = {
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _QUESTION}}}},
 )
 async def post_query(request: Request) -> Response:
-    """Any question of the catalogue as one JSON object: `{"kind": "top", "measure": ["cost_usd"], ...}`."""
-    principal = await request.app.state.authorise(request, Permission.READ)
-    bodies: Bodies = request.app.state.bodies
+    """Any question of the catalogue as one JSON object: `{"kind": "top", "measure": ["cost_usd"], ...}`.
+
+    `{"kind": "batch", "queries": [...]}` asks several, each answered or refused by itself.
+    """
+    state = request.app.state
+    principal = await state.authorise(request, Permission.READ)
+    bodies: Bodies = state.bodies
     query = port(request)
     async with bodies.body(request) as body:
         try:
@@ -94,5 +109,9 @@ async def post_query(request: Request) -> Response:
             raise BodyUnreadable("the body is not JSON") from error
     if parameters(request):
         raise RequestInvalid("a question sent as a body takes no query parameters", hint="Put them into the body.")
-    kind, pairs = parse_body(question)
+    if isinstance(question, dict) and question.get("kind") == BATCH:
+        batch = Batch(query, state.quotas, principal)
+        text, etag = await batch.answer(parse_batch(question), state.clock.now_us())
+        return told(request, Answer(text, 0, etag)) if etag else passing(text)
+    kind, pairs = parse_question(question)
     return told(request, await query.query(principal.scope, kind, pairs))

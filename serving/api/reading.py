@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from cluster.errors import Unavailable
-from serving.query_engine import Answer
+from serving.query_answers import Answer
 from serving.query_port import QueryPort
 from serving.quotas import Quotas
 
@@ -44,6 +44,11 @@ def told(request: Request, answer: Answer) -> Response:
     if answer.etag in held or "*" in held:
         return Response(status_code=304, headers=headers)
     return Response(answer.body, media_type="application/json", headers=headers)
+
+
+def passing(body: bytes) -> Response:
+    """An answer that a moment later may be another: nothing to compare it by."""
+    return Response(body, media_type="application/json", headers={"cache-control": "private, no-store"})
 
 
 def asked(*names: tuple[str, str, bool]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def test_only_what_changed_counts_as_changed(tmp_path: Path) -> None:
 
     def told() -> list[int]:
         known.follow(reader.refresh().version)
-        return [known.version(scope, span) for scope in (ALPHA, BETA) for span in (LAST_WEEK, EVER)]
+        return [known.state.last(scope, span) for scope in (ALPHA, BETA) for span in (LAST_WEEK, EVER)]
 
     first = told()
     assert len(set(first)) == 1
@@ -51,4 +51,4 @@ def test_a_log_that_is_gone_counts_as_a_change_of_everything(tmp_path: Path) -> 
     lake.seal("alpha", [event(2)])
     (root / "_delta_log" / f"{2:020d}.json").unlink()
     known.follow(2)
-    assert known.version(BETA, LAST_WEEK) == 2
+    assert known.state.last(BETA, LAST_WEEK) == 2

@@ -157,18 +157,21 @@ def test_a_question_past_its_deadline_is_cancelled_and_the_engine_lives(database
         )
 
     with pytest.raises(QueryTimeout):
-        asyncio.run(database.ask(endless, timeout_s=0.05))
-    assert asyncio.run(database.ask(lambda run: run(Fragment("SELECT 1")).rows, timeout_s=10)) == [(1,)]
+        asyncio.run(database.ask(endless, owner="alpha", timeout_s=0.05))
+    assert asyncio.run(database.ask(lambda run: run(Fragment("SELECT 1")).rows, owner="alpha", timeout_s=10)) == [(1,)]
 
 
 def test_a_full_queue_refuses_before_it_starts_anything(database: Database) -> None:
     release = threading.Event()
 
     async def crowd() -> None:
-        waiting = [asyncio.create_task(database.ask(lambda run: release.wait(10), timeout_s=10)) for _ in range(2)]
+        waiting = [
+            asyncio.create_task(database.ask(lambda run: release.wait(10), owner=owner, timeout_s=10))
+            for owner in ("alpha", "beta")
+        ]
         await asyncio.sleep(0)
         with pytest.raises(Busy) as refused:
-            await database.ask(lambda run: None, timeout_s=10)
+            await database.ask(lambda run: None, owner="alpha", timeout_s=10)
         assert refused.value.retry_after_s > 0
         release.set()
         await asyncio.gather(*waiting)
@@ -193,7 +196,7 @@ def test_a_full_queue_refuses_before_it_starts_anything(database: Database) -> N
 )
 def test_the_database_reaches_nothing_but_the_lake(database: Database, sql: str) -> None:
     with pytest.raises(Exception, match=r"Permission|disabled|locked|Cannot|allowed|configuration"):
-        asyncio.run(database.ask(lambda run: run(Fragment(sql)), timeout_s=10))
+        asyncio.run(database.ask(lambda run: run(Fragment(sql)), owner="alpha", timeout_s=10))
 
 
 def test_the_cache_forgets_what_was_not_used_for_longest() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+from starlette.types import Message
 
 from cluster.errors import Busy
 from cluster.tenancy import TenantId, TenantScope
@@ -113,3 +115,34 @@ def test_nothing_of_ours_is_told_to_the_process(hub: SqlHub, monkeypatch: pytest
         with open(f"/proc/{process_id}/environ") as environment:
             names = {line.partition("=")[0] for line in environment.read().split("\0") if line}
         assert not any(name.startswith(("HUB_", "RAY_")) for name in names)
+
+
+def test_a_connection_that_is_closed_ends_its_statement(hub: SqlHub) -> None:
+    key = hub.hub.key("read", tenant="alpha")
+    body = json.dumps({"sql": ENDLESS}).encode()
+    headers = [(b"authorization", f"Bearer {key}".encode()), (b"content-type", b"application/json")]
+    sent: list[Message] = []
+    desk = hub.engine._sql.desk
+
+    async def closed() -> None:
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> Message:
+            for message in messages:
+                return message
+            while not desk._running:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/api/v1/sql", "query_string": b"", "headers": headers}
+        await hub.hub.app({**scope, "raw_path": b"/api/v1/sql", "http_version": "1.1", "scheme": "http"}, receive, send)
+        while desk._running:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    asyncio.run(closed())
+    # Nobody reads it; it is told to the log.
+    assert sent[0]["status"] == 499
+    assert hub.rows(COUNT) == [{"n": 300}]
