@@ -11,6 +11,8 @@ from typing import Final
 from fastapi import FastAPI
 
 from cluster.clock import Clock
+from cluster.metadata.dashboard_links import LinkStore
+from cluster.metadata.dashboards import DashboardStore
 from cluster.metadata.engine import Database
 from cluster.metadata.keys import KeyStore
 from cluster.metadata.prices import PriceStore
@@ -21,7 +23,9 @@ from serving import outages, problem
 from serving.answers import Answers
 from serving.api import (
     catalog,
+    dashboards,
     dead_letters,
+    embed,
     events,
     health,
     hooks,
@@ -38,6 +42,7 @@ from serving.api import (
 )
 from serving.auth.api_keys import KeyGate
 from serving.auth.authorise import Authorise
+from serving.auth.links import LinkGate
 from serving.dead_letter_alarm import DeadLetterAlarm
 from serving.limits import Bodies, BodyBudget, SmallBodies, TenantShares
 from serving.otlp_grpc import OtlpExport
@@ -57,6 +62,8 @@ ROUTERS: Final = (
     dead_letters.router,
     sql.router,
     catalog.router,
+    dashboards.router,
+    embed.router,
     keys.router,
     tenants.router,
     ledger.router,
@@ -103,6 +110,8 @@ def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Dat
     state.keys, state.tenants = KeyStore(metadata, clock), TenantStore(metadata, clock)
     gate = KeyGate(state.keys, state.tenants, clock=clock, executor=asking, keep_s=settings.key_cache_s)
     state.authorise = Authorise(gate)
+    state.dashboards, state.dashboard_links = DashboardStore(metadata, clock), LinkStore(metadata, clock)
+    state.links = LinkGate(state.dashboard_links, state.tenants, clock)
     state.body_budget = BodyBudget(_LARGEST_BODIES * settings.body_bytes_max)
     state.quotas = Quotas(settings, clock=clock, telemetry=state.telemetry)
     shares = TenantShares(

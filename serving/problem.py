@@ -30,6 +30,7 @@ STATUS: Final[dict[str, tuple[int, grpc.StatusCode]]] = {
     "not_found": (404, grpc.StatusCode.NOT_FOUND),
     "request_invalid": (422, grpc.StatusCode.INVALID_ARGUMENT),
     "conflict": (409, grpc.StatusCode.ALREADY_EXISTS),
+    "version_changed": (412, grpc.StatusCode.ABORTED),
     "busy": (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
     "shard_full": (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
     "rate_limited": (429, grpc.StatusCode.RESOURCE_EXHAUSTED),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+import structlog
 from hypothesis import HealthCheck, settings
+
+# Parts that run in this process log from threads of their own, which must not write into what a command prints.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
 
 # No deadline: this suite runs on shared machines, and a slow example is no wrong example.
 settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)

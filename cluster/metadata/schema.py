@@ -89,6 +89,59 @@ api_keys: Final = Table(
     Column("replaced_by", Text),
 )
 
+# Boards that were kept. A board belongs to a tenant; its owner is the key that made it, or that key's successor.
+dashboards: Final = Table(
+    "dashboards",
+    _metadata,
+    Column("dashboard_id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("owner_key_id", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    # The newest of its versions.
+    Column("version", Integer, nullable=False),
+    # What other keys of the tenant, and keys of its organisation's other tenants, may do: numbers of `Right`.
+    Column("tenant_right", Integer, nullable=False),
+    Column("organisation_right", Integer, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("changed_at_us", BigInteger, nullable=False),
+)
+
+# Every kept state of a board, as JSON; never changed.
+dashboard_versions: Final = Table(
+    "dashboard_versions",
+    _metadata,
+    Column("dashboard_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("board", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+# Signed links, so that they can be listed and ended; what a link opens is in its token.
+dashboard_links: Final = Table(
+    "dashboard_links",
+    _metadata,
+    Column("link_id", Text, primary_key=True),
+    Column("dashboard_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    # JSON list of the filters that the link fixes.
+    Column("filters", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at_us", BigInteger, nullable=False),
+    Column("revoked_at_us", BigInteger),
+)
+
+# Secrets that the processes of the hub sign with; each is made once.
+signing_keys: Final = Table(
+    "signing_keys",
+    _metadata,
+    Column("name", Text, primary_key=True),
+    # 256 random bits, hex.
+    Column("secret", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+)
+
 MIGRATIONS: Final = (
     Migration(
         1,
@@ -155,6 +208,46 @@ MIGRATIONS: Final = (
                 price TEXT NOT NULL,
                 told_at_us BIGINT NOT NULL,
                 PRIMARY KEY (tenant_id, version))""",
+        ),
+    ),
+    Migration(
+        4,
+        "boards, their versions and links",
+        (
+            """CREATE TABLE dashboards (
+                dashboard_id TEXT PRIMARY KEY,
+                tenant_id TEXT NOT NULL REFERENCES tenants (tenant_id),
+                owner_key_id TEXT NOT NULL REFERENCES api_keys (key_id),
+                title TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                tenant_right INTEGER NOT NULL,
+                organisation_right INTEGER NOT NULL,
+                created_at_us BIGINT NOT NULL,
+                changed_at_us BIGINT NOT NULL)""",
+            "CREATE INDEX dashboards_tenant ON dashboards (tenant_id)",
+            """CREATE TABLE dashboard_versions (
+                dashboard_id TEXT NOT NULL REFERENCES dashboards (dashboard_id),
+                version INTEGER NOT NULL,
+                board TEXT NOT NULL,
+                created_at_us BIGINT NOT NULL,
+                created_by TEXT NOT NULL,
+                PRIMARY KEY (dashboard_id, version))""",
+            """CREATE TABLE dashboard_links (
+                link_id TEXT PRIMARY KEY,
+                dashboard_id TEXT NOT NULL REFERENCES dashboards (dashboard_id),
+                version INTEGER NOT NULL,
+                filters TEXT NOT NULL,
+                created_at_us BIGINT NOT NULL,
+                created_by TEXT NOT NULL REFERENCES api_keys (key_id),
+                expires_at_us BIGINT NOT NULL,
+                revoked_at_us BIGINT)""",
+            "CREATE INDEX dashboard_links_dashboard ON dashboard_links (dashboard_id)",
+            """CREATE TABLE signing_keys (
+                name TEXT PRIMARY KEY,
+                secret TEXT NOT NULL,
+                created_at_us BIGINT NOT NULL)""",
+            # From a key to the one it took over from, when a board's owner is looked for.
+            "CREATE INDEX api_keys_successor ON api_keys (replaced_by)",
         ),
     ),
 )

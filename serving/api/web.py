@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
+from serving.auth.links import LinkGate
+
 router = APIRouter(include_in_schema=False)
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
@@ -39,6 +41,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+# A board behind a signed link is made to stand in pages of others.
+_FRAMED = {**_HEADERS, "Content-Security-Policy": POLICY.replace("frame-ancestors 'none'", "frame-ancestors *")}
 # The build puts a hash of the content into the name, so the name never means anything else.
 _HASHED = re.compile(r"[\w.]+-[\w-]{8,}\.[a-z0-9]+")
 _FOREVER = "public, max-age=31536000, immutable"
@@ -88,9 +92,9 @@ def load(name: str) -> Asset | None:
     return asset
 
 
-def _answer(request: Request, asset: Asset, caching: str) -> Response:
+def _answer(request: Request, asset: Asset, caching: str, policy: dict[str, str]) -> Response:
     # A weak tag: the bytes on the wire differ by encoding, what they mean does not.
-    headers = {**_HEADERS, "ETag": f"W/{asset.etag}", "Cache-Control": caching, "Vary": "Accept-Encoding"}
+    headers = {**policy, "ETag": f"W/{asset.etag}", "Cache-Control": caching, "Vary": "Accept-Encoding"}
     asked = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if asset.etag in asked or "*" in asked:
         return Response(status_code=304, headers=headers)
@@ -103,12 +107,24 @@ def _answer(request: Request, asset: Asset, caching: str) -> Response:
 @router.api_route("/", methods=["GET", "HEAD"])
 def page(request: Request) -> Response:
     """The web application, or where it should come from."""
+    return _page(request, _HEADERS)
+
+
+@router.api_route("/embed/{dashboard_id}", methods=["GET", "HEAD"])
+async def embedded(request: Request, dashboard_id: str) -> Response:
+    """The same application on one board, for a token that opens it; others see a refusal and nothing else."""
+    gate: LinkGate = request.app.state.links
+    await gate.open(request, dashboard_id, request.query_params.get("token", ""))
+    return _page(request, _FRAMED)
+
+
+def _page(request: Request, policy: dict[str, str]) -> Response:
     index = load("index.html")
     if index is None:
         # 503: a monitor that watches the page must see that it is not there.
-        headers = {**_HEADERS, "Cache-Control": "no-store", "Retry-After": "30"}
+        headers = {**policy, "Cache-Control": "no-store", "Retry-After": "30"}
         return Response(_NOT_BUILT, status_code=503, media_type="text/html", headers=headers)
-    return _answer(request, index, _ASK_AGAIN)
+    return _answer(request, index, _ASK_AGAIN, policy)
 
 
 @router.api_route("/assets/{name:path}", methods=["GET", "HEAD"])
@@ -120,4 +136,4 @@ def asset(request: Request, name: str) -> Response:
         return Response(
             "not found", status_code=404, media_type="text/plain", headers={**_HEADERS, "Cache-Control": "no-store"}
         )
-    return _answer(request, found, _FOREVER if _HASHED.fullmatch(name) else _ASK_AGAIN)
+    return _answer(request, found, _FOREVER if _HASHED.fullmatch(name) else _ASK_AGAIN, _HEADERS)

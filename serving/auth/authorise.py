@@ -63,6 +63,7 @@ class Holder:
         return principal
 
 
+AsReader = Annotated[Principal, Depends(Holder(Permission.READ))]
 AsAdmin = Annotated[Principal, Depends(Holder(Permission.ADMIN))]
 AsOperator = Annotated[Principal, Depends(Holder(Permission.OPERATE))]
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 # ruff: noqa: I001 -- the conftest before anything that imports Ray Serve.
 from tests.serving.conftest import SMALL, Hub, event, start
 
-import io
 import json
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -28,9 +26,7 @@ class Wire:
         self._hub = hub
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        # Its log lines, which a hub of its own would not print here.
-        with redirect_stdout(io.StringIO()):
-            return self._hub.call(method, path, key=self._hub.admin, **options)
+        return self._hub.call(method, path, key=self._hub.admin, **options)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 /** Bars: one per name, upright or lying, and stacked over time. */
 
 import { show } from '../lib/format';
-import { FONT, grid, rowTip, SIZE, timeAxis, timeTip, valueAxis, type Room } from './cartesian';
+import { FONT, grid, markLines, rowTip, SIZE, timeAxis, timeTip, valueAxis, type Room } from './cartesian';
 import type { Option } from './engine';
 import { labelOf, numbersOf, valuesOf, type Column, type Frame } from './frame';
 import { colourOf, fade } from './paint';
@@ -64,6 +64,7 @@ export function horizontalBar(frame: Frame, room: Room): Option {
   const names = (labelOf(frame)?.values ?? []).map(String);
   const first = valuesOf(frame)[0];
   if (!first) return {};
+  const widest = Math.max(46, ...first.values.map((value) => show(value, first.unit).length * (LETTER + 1.2)));
   const thick = Math.round(Math.min(18, ((room.height - 16) / Math.max(1, names.length)) * 0.56));
   return {
     grid: grid({ right: 0, top: 0, left: 0 }), tooltip: rowTip(frame, room),
@@ -80,7 +81,7 @@ export function horizontalBar(frame: Frame, room: Room): Option {
         type: 'category', data: names, inverse: true, position: 'right', axisTick: { show: false }, axisLine: { show: false },
         axisPointer: { show: false },
         axisLabel: {
-          color: room.paint.text, fontSize: SIZE + 0.5, fontWeight: 600, fontFamily: FONT, interval: 0, margin: 46, align: 'right',
+          color: room.paint.text, fontSize: SIZE + 0.5, fontWeight: 600, fontFamily: FONT, interval: 0, margin: widest, align: 'right',
           formatter: (_: string, row: number) => show(first.values[row], first.unit),
         },
       },
@@ -94,18 +95,27 @@ export function horizontalBar(frame: Frame, room: Room): Option {
   };
 }
 
-/** Bars over time, one stack per window; a window in part is paler. */
-export function stackedBar(frame: Frame, room: Room): Option {
+/** Bars over time, stacked, as shares of their window, or side by side; a window in part is paler. */
+function timeBars(frame: Frame, room: Room, way: 'stacked' | 'shares' | 'beside'): Option {
   const columns = valuesOf(frame);
   const each = (room.width - 64) / Math.max(1, frame.rows);
+  const totals = Array.from({ length: frame.rows }, (_, row) => columns.reduce((sum, column) => sum + Number(column.values[row] ?? 0), 0));
+  const share = (value: number | null, row: number): number | null => (value === null || !totals[row] ? null : value / (totals[row] as number));
   return {
-    grid: grid(), tooltip: timeTip(frame, room, 'stacked'),
-    xAxis: timeAxis(frame, room), yAxis: valueAxis(columns[0]?.unit ?? 'count', room),
-    series: columns.map((column) => ({
-      type: 'bar', id: column.key, name: column.label, stack: 'all', silent: true, barMaxWidth: 34,
+    grid: grid(), tooltip: timeTip(frame, room, way === 'beside' ? 'given' : 'stacked'),
+    xAxis: timeAxis(frame, room), yAxis: valueAxis(way === 'shares' ? 'ratio' : (columns[0]?.unit ?? 'count'), room, way === 'shares' ? { max: 1, interval: 0.25 } : {}),
+    series: [...columns.map((column) => ({
+      type: 'bar', id: column.key, name: column.label, ...(way === 'beside' ? {} : { stack: 'all' }), silent: true, barMaxWidth: 34,
       barCategoryGap: each > 10 ? '26%' : each > 5 ? '18%' : '8%',
       itemStyle: { color: colourOf(column.ink, room.paint) },
-      data: numbersOf(column).map((value, i) => (i < frame.wholeFrom || i >= frame.openFrom ? { value, itemStyle: { opacity: 0.5 } } : value)),
-    })),
+      data: numbersOf(column).map((value, i) => {
+        const shown = way === 'shares' ? share(value, i) : value;
+        return i < frame.wholeFrom || i >= frame.openFrom ? { value: shown, itemStyle: { opacity: 0.5 } } : shown;
+      }),
+    })), ...markLines(frame, room)],
   };
 }
+
+export const stackedBar = (frame: Frame, room: Room): Option => timeBars(frame, room, 'stacked');
+export const shareBar = (frame: Frame, room: Room): Option => timeBars(frame, room, 'shares');
+export const timeBar = (frame: Frame, room: Room): Option => timeBars(frame, room, 'beside');

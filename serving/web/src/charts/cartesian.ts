@@ -92,6 +92,9 @@ export function timeTip(frame: Frame, room: Room, order: 'given' | 'stacked' = '
         lines.push({ colour: 'transparent', label: 'Total', value: show(total, columns[0]?.unit ?? 'count'), quiet: false });
       }
       const at = instants[row] ?? 0;
+      for (const mark of frame.marks ?? []) {
+        if (rowAt(frame, mark.at) === row) lines.push({ colour: room.paint.muted, label: mark.text, value: '', quiet: true });
+      }
       const partly = row >= frame.openFrom ? ' · so far' : row < frame.wholeFrom ? ' · in part' : '';
       return tooltip(windowOf(at, frame.stepMs) + partly, utcOf(at), lines);
     },
@@ -109,11 +112,67 @@ export function rowTip(frame: Frame, room: Room): Option {
   };
 }
 
+/** What ECharts tells of the mark under the pointer. */
+export interface Hit {
+  dataIndex: number;
+  dataType?: 'node' | 'edge';
+  seriesIndex: number;
+  name: string;
+  value: unknown;
+  data: Record<string, unknown>;
+}
+
+export function hitTip(build: (hit: Hit) => HTMLElement | string): Option {
+  return { ...TIP, trigger: 'item', formatter: build };
+}
+
+/** Labels of an axis where every name must stand: slanted where they are too close to stand upright. */
+export function everyName(names: string[], { paint, width }: Room): Option {
+  const each = (width - 70) / Math.max(1, names.length);
+  const steep = each < 66 && names.some((name) => name.length * 6.4 > each);
+  return {
+    color: paint.muted, fontSize: SIZE, fontFamily: FONT, interval: 0, overflow: 'truncate', ellipsis: '…',
+    ...(steep ? { rotate: 42, width: 92 } : { width: Math.max(30, each - 6) }),
+  };
+}
+
+/** Axis of names. */
+export function nameAxis(names: string[], { paint }: Room, change: Option = {}): Option {
+  return {
+    type: 'category', data: names, axisTick: { show: false }, axisLine: { lineStyle: { color: paint.line } },
+    axisLabel: { color: paint.muted, fontSize: SIZE, fontFamily: FONT, width: 104, overflow: 'truncate', ellipsis: '…', hideOverlap: true },
+    ...change,
+  };
+}
+
+export const words = (paint: Paint, change: Option = {}): Option => ({
+  color: paint.text, fontSize: SIZE, fontFamily: FONT, textBorderWidth: 0, textBorderColor: 'transparent', ...change,
+});
+
+/** Lines where something changed: at the top a mark, in the tooltip its words. */
+export function markLines(frame: Frame, { paint }: Room): Option[] {
+  const rows = [...new Set((frame.marks ?? []).map((mark) => rowAt(frame, mark.at)).filter((row) => row >= 0))];
+  if (!rows.length) return [];
+  return [{
+    type: 'line', id: 'marks', data: [], silent: true, tooltip: { show: false },
+    markLine: {
+      symbol: ['none', 'triangle'], symbolSize: 7, symbolRotate: 180, silent: true, animation: false, label: { show: false },
+      lineStyle: { color: paint.muted, width: 1, type: [2, 3], opacity: 0.45 }, data: rows.map((row) => ({ xAxis: row })),
+    },
+  }];
+}
+
+/** The window an instant lies in; -1 where there is none. */
+function rowAt(frame: Frame, at: number): number {
+  const instants = (timeOf(frame)?.values ?? []) as number[];
+  return instants.findIndex((start) => at >= start && at < start + (frame.stepMs ?? 0));
+}
+
 export function itemTip(build: (row: number) => HTMLElement): Option {
   return { ...TIP, trigger: 'item', formatter: (hit: { dataIndex: number }) => build(hit.dataIndex) };
 }
 
-function lineOf(column: Column, row: number, paint: Paint): { colour: string; label: string; value: string; quiet: boolean } {
+export function lineOf(column: Column, row: number, paint: Paint): { colour: string; label: string; value: string; quiet: boolean } {
   return {
     colour: colourOf(column.mark ? 'ghost' : (column.inks?.[row] ?? column.ink), paint), label: column.label,
     value: show(column.values[row], column.units?.[row] ?? column.unit), quiet: Boolean(column.ghost || column.mark),

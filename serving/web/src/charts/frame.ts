@@ -1,6 +1,7 @@
 /** A Frame is one answer as a small table. The chart draws it and the table view prints it, so both always agree. */
 
 import type { Unit } from '../lib/measures';
+import type { Group } from '../lib/shapes';
 
 /** What a colour means; the painter turns it into one for the current theme. */
 export type Ink = { slot: number } | 'accent' | 'bad' | 'good' | 'warn' | 'other' | 'ghost';
@@ -8,7 +9,8 @@ export type Ink = { slot: number } | 'accent' | 'bad' | 'good' | 'warn' | 'other
 export interface Column {
   key: string;
   label: string;
-  role: 'time' | 'label' | 'value' | 'note';
+  /** A dimension is one of several that name a row together; a note is printed and not drawn. */
+  role: 'time' | 'label' | 'dimension' | 'value' | 'note';
   unit: Unit;
   values: (number | string | null)[];
   ink: Ink;
@@ -21,9 +23,22 @@ export interface Column {
   inks?: Ink[];
 }
 
+/** What changed at an instant, drawn as a line across a chart over time. */
+export interface Mark {
+  at: number;
+  text: string;
+}
+
 export interface Frame {
   columns: Column[];
   rows: number;
+  /** The group behind each row, for those who click on it. */
+  groups?: Group[];
+  /** Edges of each row's bin, in the unit of its values. */
+  bounds?: [number, number][];
+  marks?: Mark[];
+  /** Rows are records to be read: it is empty only without any. */
+  listed?: boolean;
   /** Width of a time window, ms; null where rows are not windows. */
   stepMs: number | null;
   granularity: string | null;
@@ -36,6 +51,7 @@ export const EMPTY_FRAME: Frame = { columns: [], rows: 0, stepMs: null, granular
 
 export const timeOf = (frame: Frame): Column | undefined => frame.columns.find((column) => column.role === 'time');
 export const labelOf = (frame: Frame): Column | undefined => frame.columns.find((column) => column.role === 'label');
+export const dimensionsOf = (frame: Frame): Column[] => frame.columns.filter((column) => column.role === 'dimension');
 export const valuesOf = (frame: Frame): Column[] => frame.columns.filter((column) => column.role === 'value');
 
 export function numbersOf(column: Column): (number | null)[] {
@@ -48,6 +64,7 @@ export function sumOf(column: Column): number {
 
 /** Nothing to draw: no rows, or amounts that are all nothing. A ratio of zero is a finding, not an absence. */
 export function isEmpty(frame: Frame): boolean {
+  if (frame.listed) return frame.rows === 0;
   const drawn = valuesOf(frame).filter((column) => !column.ghost);
   return drawn.every((column) =>
     column.values.every((value) => value === null || (value === 0 && column.unit !== 'ratio' && !column.units)),

@@ -1,6 +1,6 @@
 /** Lines and areas over time. A window that the range cuts or that is not over is drawn dashed: its dip is no finding. */
 
-import { flat, grid, timeAxis, timeTip, valueAxis, type Room } from './cartesian';
+import { flat, grid, markLines, timeAxis, timeTip, valueAxis, type Room } from './cartesian';
 import type { Option } from './engine';
 import { numbersOf, valuesOf, type Column, type Frame } from './frame';
 import { colourOf, fade } from './paint';
@@ -21,10 +21,10 @@ function lone(values: (number | null)[]): (index: number) => boolean {
   return (i) => values[i] !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null;
 }
 
-function drawn(column: Column, frame: Frame, room: Room, filling: Filling): Option[] {
+function drawn(column: Column, frame: Frame, room: Room, filling: Filling, step: boolean): Option[] {
   const colour = colourOf(column.ink, room.paint);
   const values = numbersOf(column);
-  const shared = { type: 'line', name: column.label, symbol: 'circle', symbolSize: 7, showSymbol: false, silent: true };
+  const shared = { type: 'line', name: column.label, symbol: 'circle', symbolSize: 7, showSymbol: false, silent: true, ...(step ? { step: 'middle' } : {}) };
   if (column.ghost) {
     const lineStyle = { color: colour, width: 1.25, type: [2, 3] };
     return [{ ...shared, id: column.key, data: values, lineStyle, itemStyle: { color: colour }, z: 1 }];
@@ -48,16 +48,45 @@ function drawn(column: Column, frame: Frame, room: Room, filling: Filling): Opti
   }];
 }
 
-function lines(frame: Frame, room: Room, filling: Filling): Option {
+function lines(frame: Frame, room: Room, filling: Filling, step = false): Option {
   const columns = valuesOf(frame);
   const filled: Filling = columns.filter((column) => !column.ghost).length > 1 ? 'none' : filling;
   return {
     grid: grid(), tooltip: timeTip(frame, room),
     xAxis: { ...timeAxis(frame, room), boundaryGap: false },
     yAxis: valueAxis(columns[0]?.unit ?? 'count', room, flat(columns)),
-    series: columns.flatMap((column) => drawn(column, frame, room, filled)),
+    series: [...columns.flatMap((column) => drawn(column, frame, room, filled, step)), ...markLines(frame, room)],
   };
 }
 
 export const line = (frame: Frame, room: Room): Option => lines(frame, room, 'soft');
 export const area = (frame: Frame, room: Room): Option => lines(frame, room, 'strong');
+export const stepLine = (frame: Frame, room: Room): Option => lines(frame, room, 'soft', true);
+
+/** Areas on top of each other, as amounts or as shares of their window. */
+function stacked(frame: Frame, room: Room, shares: boolean): Option {
+  const columns = valuesOf(frame).filter((column) => !column.ghost);
+  const totals = Array.from({ length: frame.rows }, (_, row) => columns.reduce((sum, column) => sum + Number(column.values[row] ?? 0), 0));
+  const value = (column: Column, row: number): number => {
+    const amount = Number(column.values[row] ?? 0);
+    return shares ? (totals[row] ? amount / (totals[row] as number) : 0) : amount;
+  };
+  return {
+    grid: grid(), tooltip: timeTip(frame, room, 'stacked'), xAxis: { ...timeAxis(frame, room), boundaryGap: false },
+    yAxis: valueAxis(shares ? 'ratio' : (columns[0]?.unit ?? 'count'), room, shares ? { max: 1, interval: 0.25 } : {}),
+    series: [
+      ...columns.map((column) => {
+        const colour = colourOf(column.ink, room.paint);
+        return {
+          type: 'line', id: column.key, name: column.label, stack: 'all', silent: true, symbol: 'none', z: 2,
+          lineStyle: { width: 1, color: colour }, areaStyle: { color: fade(colour, 0.72) }, itemStyle: { color: colour },
+          data: column.values.map((_, row) => value(column, row)),
+        };
+      }),
+      ...markLines(frame, room),
+    ],
+  };
+}
+
+export const stackedArea = (frame: Frame, room: Room): Option => stacked(frame, room, false);
+export const shareArea = (frame: Frame, room: Room): Option => stacked(frame, room, true);

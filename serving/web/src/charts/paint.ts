@@ -42,6 +42,24 @@ export function fade(hex: string, alpha: number): string {
   return `rgba(${r}, ${g}, ${b}, ${alpha})`;
 }
 
+/** Dark or light text, whichever is read better on a colour. */
+export function inkOver(hex: string): string {
+  const [r, g, b] = channels(hex).map((channel) => (channel / 255 <= 0.04045 ? channel / 255 / 12.92 : ((channel / 255 + 0.055) / 1.055) ** 2.4));
+  const luminance = 0.2126 * (r ?? 0) + 0.7152 * (g ?? 0) + 0.0722 * (b ?? 0);
+  return luminance > 0.179 ? '#10141c' : '#ffffff';
+}
+
+/** A colour on the way from nothing to the most there is; one hue, so that it needs no colour sight. */
+export function shade(share: number, paint: Paint): string {
+  return mix(paint.surface, paint.accent, 0.06 + 0.94 * Math.max(0, Math.min(1, share)));
+}
+
+/** From -1, orange, over the colour of the page to 1, blue. */
+export function balance(value: number, paint: Paint): string {
+  const size = Math.min(1, Math.abs(value));
+  return mix(paint.surface, value < 0 ? (paint.series[1] ?? paint.warn) : (paint.series[0] ?? paint.accent), size);
+}
+
 function mix(hex: string, into: string, share: number): string {
   const to = channels(into);
   const mixed = channels(hex).map((channel, i) => Math.round(channel + ((to[i] ?? 0) - channel) * share));

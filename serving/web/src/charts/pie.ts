@@ -19,6 +19,9 @@ export function pie(frame: Frame, room: Room): Option {
   const whole = sumOf(column);
   const colour = (row: number): string => colourOf(column.inks?.[row] ?? { slot: row }, room.paint);
   const radius = Math.min(room.width, room.height) / 2 - 4;
+  const said = show(whole, column.unit);
+  // The whole must fit into the hole.
+  const size = Math.min(21, (radius * 1.36 * 0.82) / (said.length * 0.62));
   return {
     tooltip: itemTip((row) => {
       const value = column.values[row] as number;
@@ -30,9 +33,9 @@ export function pie(frame: Frame, room: Room): Option {
       padAngle: whole ? 1.2 : 0, minAngle: 1, itemStyle: { borderRadius: 3 }, emphasis: { scaleSize: 3 }, labelLine: { show: false },
       label: {
         show: true, position: 'center', silent: true,
-        formatter: () => `{whole|${show(whole, column.unit)}}\n{unit|${column.unit === 'count' ? 'in all' : column.unit}}`,
+        formatter: () => `{whole|${said}}\n{unit|${column.unit === 'tokens' ? 'tokens' : 'in all'}}`,
         rich: {
-          whole: { fontSize: 21, fontWeight: 600, fontFamily: FONT, color: room.paint.text, lineHeight: 26, ...PLAIN },
+          whole: { fontSize: size, fontWeight: 600, fontFamily: FONT, color: room.paint.text, lineHeight: 26, ...PLAIN },
           unit: { fontSize: SIZE_SMALL, fontFamily: FONT, color: room.paint.muted, lineHeight: 16, ...PLAIN },
         },
       },

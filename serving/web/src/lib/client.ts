@@ -19,6 +19,14 @@ export class HubAway extends Error {}
 
 export type Outcome = { kind: 'ok' } | { kind: 'busy' | 'away'; retryAfterMs: number | null };
 
+/** What is asked: a path, and for a question that is posted its JSON text. */
+export interface Address {
+  path: string;
+  body?: string;
+}
+
+export const keyOf = ({ path, body }: Address): string => (body === undefined ? path : `${path} ${body}`);
+
 interface Kept {
   etag: string;
   body: unknown;
@@ -59,22 +67,31 @@ async function problemOf(response: Response): Promise<HubProblem> {
   return new HubProblem(response.status, title, text('detail'), text('hint'), retryAfter(response));
 }
 
-async function send(path: string, key: string | null): Promise<unknown> {
-  const slot = `${key ?? ''} ${path}`;
+/** The hub's answer, or an exception that says why there is none; 304 is an answer. */
+async function reach(path: string, asked: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    // no-store: the answers of one key must not stay in a cache that outlives its session.
+    response = await fetch(path, { ...asked, cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch {
+    throw new HubAway('no answer');
+  }
+  if (response.status === 502 || response.status === 504) throw new HubAway(`gateway answered ${response.status}`);
+  if (!response.ok && response.status !== 304) throw await problemOf(response);
+  return response;
+}
+
+async function send(address: Address, key: string | null): Promise<unknown> {
+  const { path, body: question } = address;
+  const slot = `${key ?? ''} ${keyOf(address)}`;
   const known = kept.get(slot);
   const headers: Record<string, string> = { Accept: 'application/json' };
   if (key) headers['Authorization'] = `Bearer ${key}`;
   if (known) headers['If-None-Match'] = known.etag;
-  let response: Response;
-  try {
-    // no-store: the answers of one key must not stay in a cache that outlives its session.
-    response = await fetch(path, { headers, cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
-  } catch {
-    throw new HubAway('no answer');
-  }
+  if (question !== undefined) headers['Content-Type'] = 'application/json';
+  const asked: RequestInit = question === undefined ? {} : { method: 'POST', body: question };
+  const response = await reach(path, { ...asked, headers });
   if (response.status === 304 && known) return known.body;
-  if (response.status === 502 || response.status === 504) throw new HubAway(`gateway answered ${response.status}`);
-  if (!response.ok) throw await problemOf(response);
   let body: unknown;
   try {
     body = await response.json();
@@ -91,11 +108,13 @@ async function send(path: string, key: string | null): Promise<unknown> {
   return body;
 }
 
-/** The JSON at `path`; two who ask for the same at once share one request. */
-export function ask<T>(path: string): Promise<T> {
-  const running = flying.get(path);
+/** The JSON at a path, or the answer to a question; two who ask for the same at once share one request. */
+export function ask<T>(asking: string | Address): Promise<T> {
+  const address = typeof asking === 'string' ? { path: asking } : asking;
+  const slot = keyOf(address);
+  const running = flying.get(slot);
   if (running) return running as Promise<T>;
-  const asked = send(path, session.key)
+  const asked = send(address, session.key)
     .then((body) => {
       tell({ kind: 'ok' });
       return body;
@@ -110,14 +129,27 @@ export function ask<T>(path: string): Promise<T> {
       }
       throw error;
     })
-    .finally(() => flying.delete(path));
-  flying.set(path, asked);
+    .finally(() => flying.delete(slot));
+  flying.set(slot, asked);
   return asked as Promise<T>;
+}
+
+/** Asks with the token of a link in place of a key. */
+export const askThrough = <T>(path: string, token: string): Promise<T> => send({ path }, token) as Promise<T>;
+
+/** Changes something of the hub. `held` is the version that the change was made to. */
+export async function change<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, held?: string): Promise<T> {
+  const headers: Record<string, string> = { Accept: 'application/json' };
+  if (session.key) headers['Authorization'] = `Bearer ${session.key}`;
+  if (held) headers['If-Match'] = held;
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  const response = await reach(path, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  return (response.status === 204 ? null : await response.json()) as T;
 }
 
 /** Tries a key before it is kept. Throws HubProblem (401 when the hub does not know it) or HubAway. */
 export async function tryKey(key: string): Promise<void> {
-  await send('/api/v1/catalog', key);
+  await send({ path: '/api/v1/catalog' }, key);
 }
 
 export function forgetAnswers(): void {

@@ -45,6 +45,7 @@ export interface LedgerShard {
   state?: string;
   buffered_events?: number;
   lag_s?: number | null;
+  reason?: string;
 }
 
 export interface LedgerAnswer {

@@ -27,6 +27,13 @@ export function stepOf(granularity: string): number | null {
   return match ? Number(match[1]) * (STEP[match[2] ?? ''] ?? 0) : null;
 }
 
+/** Milliseconds of a relative time such as `-90d`; null when it is not one. */
+export function spanOf(text: string): number | null {
+  const match = /^-(\d+)([smhdw])$/.exec(text);
+  if (!match) return null;
+  return Number(match[1]) * ({ s: 1000, m: 60_000, h: HOUR, d: DAY, w: 7 * DAY }[match[2] ?? ''] ?? 0);
+}
+
 /** A step in words for a caption: `15m` is "15 min", `1h` is "hour". */
 export function stepWords(granularity: string): string {
   const match = /^(\d+)([mhd])$/.exec(granularity);
@@ -64,6 +71,9 @@ export function windowOf(ms: number, stepMs: number | null): string {
   if (stepMs >= DAY) return weekday.format(ms);
   return `${weekday.format(ms)}, ${clock.format(ms)} – ${clock.format(ms + stepMs)}`;
 }
+
+/** Day and second, local: a record among others. */
+export const stampOf = (ms: number): string => `${day.format(ms)}, ${seconds.format(ms)}`;
 
 export const utcOf = (ms: number): string => `${utcDay.format(ms)}, ${utcClock.format(ms)} UTC`;
 

@@ -1,7 +1,11 @@
 /** Keeps the answers to some addresses current: asks again on each beat, and shows the old ones meanwhile. */
 
-import { ask } from '../lib/client';
+import { ask, keyOf, type Address } from '../lib/client';
 import { pulse } from '../lib/pulse.svelte';
+
+type Ask = (address: Address) => Promise<unknown>;
+
+const spelled = (addresses: Address[]): string => addresses.map(keyOf).join('\n');
 
 export class Feed {
   answers = $state.raw<unknown[] | null>(null);
@@ -12,26 +16,27 @@ export class Feed {
   private round = 0;
 
   /** To be called while a component is set up, since it lives as long as that. */
-  constructor(private readonly addresses: () => string[]) {
+  constructor(private readonly addresses: () => Address[], private readonly through: () => Ask = () => ask) {
     $effect(() => {
       void pulse.beat;
-      void this.load(this.addresses());
+      void this.load(this.addresses(), this.through());
     });
   }
 
   get stale(): boolean {
-    return this.answers !== null && this.answered !== this.addresses().join('\n');
+    return this.answers !== null && this.answered !== spelled(this.addresses());
   }
 
-  private async load(addresses: string[]): Promise<void> {
+  private async load(addresses: Address[], through: Ask): Promise<void> {
     const round = ++this.round;
     const at = Date.now();
     try {
-      const answers = await Promise.all(addresses.map((address) => ask<unknown>(address)));
+      const answers = await Promise.all(addresses.map((address) => through(address)));
       if (round !== this.round) return;
-      const same = this.answers !== null && answers.every((answer, i) => answer === this.answers?.[i]);
+      const same = this.answers !== null && this.answers.length === answers.length
+        && answers.every((answer, i) => answer === this.answers?.[i]);
       if (!same) this.answers = answers;
-      this.answered = addresses.join('\n');
+      this.answered = spelled(addresses);
       this.at = at;
       this.fault = null;
     } catch (fault) {

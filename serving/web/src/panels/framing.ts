@@ -1,12 +1,14 @@
 /** Answers of the hub, as the frame a chart draws. */
 
-import { EMPTY_FRAME, sumOf, type Column, type Frame } from '../charts/frame';
+import { EMPTY_FRAME, sumOf, type Column, type Frame, type Ink } from '../charts/frame';
 import { inkOf } from '../charts/paint';
-import { additive, titleOf, unitOf } from '../lib/measures';
-import type { AggregateAnswer, Group, LedgerAnswer, SeriesAnswer, TimeseriesAnswer } from '../lib/shapes';
+import { additive, fieldTitle, titleOf, unitOf } from '../lib/measures';
+import type { AggregateAnswer, Group, SeriesAnswer, TimeseriesAnswer } from '../lib/shapes';
 import { stepOf } from '../lib/time';
-import { ledgerFrame } from './ledger';
-import type { AggregateQuery, Drawing, PanelSpec, TimeseriesQuery } from './spec';
+import { answerFrame } from './answers';
+import { documentFrame } from './documents';
+import { rangeOf } from './question';
+import type { AggregateQuery, DocumentQuery, Drawing, OtherQuery, PanelSpec, SqlQuery, TimeseriesQuery } from './spec';
 
 const SERIES = 7;
 
@@ -16,8 +18,16 @@ export interface Seen {
   rangeMs: number;
 }
 
-function nameOf(group: Group): string {
-  return Object.values(group).map((value) => value || '(none)').join(' · ');
+/** Measures of a question, calculated ones by their names. */
+export function measuresOf(query: { measure: string[]; calculate?: string[] }): string[] {
+  return [...query.measure, ...(query.calculate ?? [])].map((measure) => measure.split('=', 1)[0] ?? measure);
+}
+
+/** Groups beyond the hub's limit come as one. */
+const told = (value: string | null | undefined): string => (value === '__other__' ? 'Other' : value || '(none)');
+
+export function nameOf(group: Group): string {
+  return Object.values(group).map(told).join(' · ');
 }
 
 /** Sums window by window; a window without any value stays without. */
@@ -38,7 +48,7 @@ function fold(columns: Column[], limit: number, measure: string): Column[] {
   return [...ranked.slice(0, limit), other];
 }
 
-function timeseriesFrame(query: TimeseriesQuery, draw: Drawing, answers: TimeseriesAnswer[], seen: Seen): Frame {
+export function timeseriesFrame(query: Pick<TimeseriesQuery, 'measure' | 'calculate' | 'group_by'>, draw: Drawing, answers: TimeseriesAnswer[], seen: Seen): Frame {
   const [answer, before] = answers;
   if (!answer) return EMPTY_FRAME;
   const stepMs = stepOf(answer.granularity);
@@ -53,21 +63,23 @@ function timeseriesFrame(query: TimeseriesQuery, draw: Drawing, answers: Timeser
     return values;
   };
   const dimension = (query.group_by ?? []).join('+');
-  const columns = query.measures.flatMap((measure) => {
+  const measures = measuresOf(query);
+  const columns = measures.flatMap((measure) => {
     // Events without a model are a group of their own, with nothing to draw: it must not take a colour.
     const told = answer.series.filter((one) => one.measure === measure && (!dimension || one.points.some(([, value]) => value)));
+    const alone = !dimension && measures.length > 1 && !draw.ink ? { slot: measures.indexOf(measure) } : (draw.ink ?? 'accent');
     const drawn = told.map((series): Column => {
       const name = nameOf(series.group);
       return {
         key: `${measure} ${name}`, label: name || (draw.titles?.[measure] ?? titleOf(measure)), role: 'value',
-        unit: unitOf(measure, series.unit), values: spread(series, 0), ink: draw.ink ?? 'accent',
+        unit: unitOf(measure, series.unit), values: spread(series, 0), ink: alone,
       };
     });
     const shown = fold(drawn, draw.series ?? SERIES, measure);
     return shown.map((column) => (dimension && column.ink !== 'other' ? { ...column, ink: inkOf(dimension, column.label) } : column));
   });
   if (before) {
-    const earlier = before.series.find((series) => series.measure === query.measures[0]);
+    const earlier = before.series.find((series) => series.measure === measures[0]);
     if (earlier?.points.some(([, value]) => value)) {
       columns.push({
         key: 'before', label: 'Period before', role: 'value', unit: unitOf(earlier.measure, earlier.unit),
@@ -86,7 +98,7 @@ function timeseriesFrame(query: TimeseriesQuery, draw: Drawing, answers: Timeser
 
 function aggregateFrame(query: AggregateQuery, draw: Drawing, answer: AggregateAnswer): Frame {
   const title = (measure: string): string => draw.titles?.[measure] ?? titleOf(measure);
-  const shown = query.measures.filter((measure) => !draw.hide?.includes(measure));
+  const shown = measuresOf(query).filter((measure) => !draw.hide?.includes(measure));
   if (draw.turn) {
     const values = answer.rows[0]?.values ?? {};
     const label: Column = { key: 'label', label: 'Part', role: 'label', unit: 'text', values: shown.map(title), ink: 'accent' };
@@ -96,28 +108,50 @@ function aggregateFrame(query: AggregateQuery, draw: Drawing, answer: AggregateA
     };
     return { ...EMPTY_FRAME, columns: [label, value], rows: shown.length };
   }
-  const dimension = (query.group_by ?? []).join('+');
-  const rows = answer.rows.filter((row) => shown.some((measure) => row.values[measure]));
-  const names = rows.map((row) => nameOf(row.group));
-  const inks = names.map((name) => inkOf(dimension, name));
+  const fields = query.group_by ?? [];
+  const rows = fields.length ? answer.rows.filter((row) => shown.some((measure) => row.values[measure])) : answer.rows;
   const columns = shown.map((measure): Column => ({
     key: measure, label: title(measure), role: 'value', unit: unitOf(measure),
-    values: rows.map((row) => row.values[measure] ?? null), ink: draw.ink ?? 'accent', inks,
+    values: rows.map((row) => row.values[measure] ?? null), ink: draw.ink ?? 'accent', ...inksOf(fields, rows),
     ...(draw.marks?.includes(measure) ? { mark: true } : {}),
   }));
-  const words = (query.group_by ?? []).join(' · ');
-  const label: Column = {
-    key: 'label', label: words.charAt(0).toUpperCase() + words.slice(1), role: 'label', unit: 'text', values: names, ink: 'accent',
-  };
-  return { ...EMPTY_FRAME, columns: [label, ...columns], rows: names.length };
+  const before = query.compare && rows.some((row) => row.previous)
+    ? shown.map((measure): Column => ({
+        key: `before ${measure}`, label: `${title(measure)} before`, role: 'value', unit: unitOf(measure), ink: 'ghost', ghost: true,
+        values: rows.map((row) => row.previous?.[measure] ?? null),
+      }))
+    : [];
+  return { ...EMPTY_FRAME, columns: [...namesOf(fields, rows), ...columns, ...before], rows: rows.length, groups: rows.map((row) => row.group) };
+}
+
+type Grouped = readonly { group: Group }[];
+
+/** The names of rows: one label, and each field on its own where there are several. */
+export function namesOf(fields: readonly string[], rows: Grouped): Column[] {
+  const text = (key: string, label: string, role: Column['role'], values: string[]): Column => ({
+    key, label, role, unit: 'text', values, ink: 'accent',
+  });
+  const label = text('label', fields.map(fieldTitle).join(' · ') || 'All', 'label', rows.map((row) => nameOf(row.group) || 'All'));
+  if (fields.length < 2) return [label];
+  const each = fields.map((field) => text(field, fieldTitle(field), 'dimension', rows.map((row) => told(row.group[field]))));
+  return [label, ...each];
+}
+
+export function inksOf(fields: readonly string[], rows: Grouped): { inks?: Ink[] } {
+  const dimension = fields.join('+');
+  return fields.length ? { inks: rows.map((row) => inkOf(dimension, nameOf(row.group))) } : {};
 }
 
 /** The frame of a panel's answers, in the order of its addresses. */
 export function frameOf(spec: PanelSpec, answers: unknown[], seen: Seen): Frame {
   const draw = spec.draw ?? {};
-  switch (spec.query.kind) {
-    case 'timeseries': return timeseriesFrame(spec.query, draw, answers as TimeseriesAnswer[], seen);
-    case 'aggregate': return aggregateFrame(spec.query, draw, answers[0] as AggregateAnswer);
-    case 'ledger': return ledgerFrame(answers[0] as LedgerAnswer);
+  const { query } = spec;
+  const ranged = { ...seen, rangeMs: rangeOf(query, { id: '', title: '', ms: seen.rangeMs, from: '', before: '' }).ms };
+  switch (query.kind) {
+    case 'timeseries': return timeseriesFrame(query as TimeseriesQuery, draw, answers as TimeseriesAnswer[], ranged);
+    case 'aggregate': return aggregateFrame(query as AggregateQuery, draw, answers[0] as AggregateAnswer);
+    case 'ledger': case 'shards': case 'tenants': case 'readiness': case 'traces': case 'anomalies': case 'detectors':
+      return documentFrame(query as DocumentQuery, answers[0]);
+    default: return answerFrame(query as OtherQuery | SqlQuery, draw, answers[0], ranged);
   }
 }

@@ -1,41 +1,87 @@
-/** A query and the view of the page, as the addresses to ask. */
+/** A query and what the board is looked at through, as the addresses to ask. */
 
+import type { Address } from '../lib/client';
 import type { Range } from '../lib/time';
-import type { Query } from './spec';
+import { spanOf } from '../lib/time';
+import type { DocumentQuery, Query } from './spec';
 
 export interface Asking {
   range: Range;
   module: string;
+  where: Readonly<Record<string, string>>;
+  tenant: string;
 }
 
-function search(parameters: [string, string | undefined][]): string {
+type Parameters = Record<string, string | number | undefined | null | readonly (string | number)[]>;
+
+function search(parameters: Parameters): string {
   const encoded = new URLSearchParams();
-  for (const [name, value] of parameters) if (value) encoded.append(name, value);
-  return encoded.toString();
+  for (const [name, value] of Object.entries(parameters)) {
+    for (const one of Array.isArray(value) ? value : [value]) if (one || one === 0) encoded.append(name, String(one));
+  }
+  const text = encoded.toString();
+  return text && `?${text}`;
+}
+
+/** The filters of a query and those chosen on the page. A field that the query fixes itself stays as it is. */
+export function filtersOf(own: readonly string[] | undefined, { module, where }: Asking): string[] {
+  const chosen = Object.entries(module ? { module, ...where } : where);
+  const fixed = new Set((own ?? []).map((filter) => filter.split(':', 1)[0]));
+  return [...(own ?? []), ...chosen.filter(([field]) => !fixed.has(field)).map(([field, value]) => `${field}:eq:${value}`)];
+}
+
+/** The range a query is about: its own where it names one, else the page's. */
+export function rangeOf(query: Query, range: Range): Range {
+  const from = 'from' in query && typeof query.from === 'string' ? query.from : '';
+  const ms = from ? spanOf(from) : null;
+  if (!from || ms === null) return range;
+  const unit = from.slice(-1);
+  return { id: from.slice(1), title: from.slice(1), ms, from, before: `-${2 * Number.parseInt(from.slice(1), 10)}${unit}` };
+}
+
+const DOCUMENTS: Record<DocumentQuery['kind'], string> = {
+  ledger: '/api/v1/ledger', shards: '/api/v1/ledger', tenants: '/api/v1/ledger', readiness: '/api/v1/ready',
+  traces: '/api/v1/traces', anomalies: '/api/v1/anomalies', detectors: '/api/v1/detectors',
+};
+
+const isDocument = (query: Query): query is DocumentQuery => query.kind in DOCUMENTS;
+
+function documentOf(query: DocumentQuery, asking: Asking, from: string): Address {
+  const { tenant } = asking;
+  const path = DOCUMENTS[query.kind];
+  if (query.kind === 'traces') {
+    return { path: path + search({ from, to: 'now', filter: filtersOf(query.filter, asking), limit: query.limit, tenant }) };
+  }
+  if (query.kind === 'anomalies') return { path: path + search({ from, to: 'now', limit: query.limit, tenant }) };
+  return { path: path + search({ tenant: query.kind === 'ledger' ? tenant : '' }) };
+}
+
+function posted(query: Query, asking: Asking, from: string): Address {
+  const door = search({ tenant: asking.tenant });
+  if (query.kind === 'sql') return { path: `/api/v1/sql${door}`, body: JSON.stringify({ sql: query.sql, limit: query.limit ?? 1000 }) };
+  const filter = filtersOf('filter' in query ? query.filter : [], asking);
+  // A trace is asked for by its id alone.
+  const ranged = query.kind === 'trace' ? {} : { from, to: ('to' in query && query.to) || 'now', ...(filter.length ? { filter } : {}) };
+  const keep = query.kind === 'session' ? { from, to: 'now' } : ranged;
+  return { path: `/api/v1/query${door}`, body: JSON.stringify({ ...query, ...keep }) };
 }
 
 /** The addresses whose answers a frame is made of, in order. */
-export function addressesOf(query: Query, { range, module }: Asking): string[] {
-  if (query.kind === 'ledger') return ['/api/v1/ledger'];
-  const filters = [...(query.filters ?? []), ...(module ? [`module:eq:${module}`] : [])];
-  const shared: [string, string | undefined][] = [
-    ...query.measures.map((measure): [string, string] => ['measure', measure]),
-    ...(query.group_by ?? []).map((field): [string, string] => ['group_by', field]),
-    ...filters.map((filter): [string, string] => ['filter', filter]),
-  ];
+export function addressesOf(query: Query, asking: Asking): Address[] {
+  const range = rangeOf(query, asking.range);
+  if (isDocument(query)) return [documentOf(query, asking, range.from)];
+  if (query.kind !== 'timeseries' && query.kind !== 'aggregate') return [posted(query, asking, range.from)];
+  const filter = filtersOf(query.filter, asking);
+  const shared = { measure: query.measure, group_by: query.group_by, filter, calculate: query.calculate, tenant: asking.tenant };
   if (query.kind === 'aggregate') {
-    return [
-      `/api/v1/metrics/aggregates?${search([
-        ['from', range.from], ['to', 'now'], ...shared,
-        ['order', query.order], ['limit', query.limit?.toString()],
-      ])}`,
-    ];
+    const { order, having, limit, compare } = query;
+    const asked = search({ from: range.from, to: query.to ?? 'now', ...shared, order, having, limit, compare });
+    return [{ path: `/api/v1/metrics/aggregates${asked}` }];
   }
-  const period = (from: string, to: string): string =>
-    `/api/v1/metrics/timeseries?${search([
-      ['from', from], ['to', to], ...shared,
-      ['granularity', query.granularity ?? 'auto'], ['fill', query.fill],
-    ])}`;
-  const now = period(range.from, 'now');
+  const period = (from: string, to: string): Address => {
+    const { granularity = 'auto', fill, time_zone } = query;
+    return { path: `/api/v1/metrics/timeseries${search({ from, to, ...shared, granularity, fill, time_zone })}` };
+  };
+  const now = period(range.from, query.to ?? 'now');
   return query.compare === 'previous' ? [now, period(range.before, range.from)] : [now];
 }

@@ -1,0 +1,24 @@
+/** What a new board may begin as. */
+
+import { COSTS } from '../pages/boards/costs';
+import { GATEWAY } from '../pages/boards/gateway';
+import { GUARDRAILS } from '../pages/boards/guardrails';
+import { LATENCY } from '../pages/boards/latency';
+import { OVERVIEW } from '../pages/boards/overview';
+import type { BoardSpec } from '../panels/spec';
+
+const DOCUMENTS = ['ledger', 'shards', 'tenants', 'readiness', 'traces', 'anomalies', 'detectors'];
+
+/** A shipped board without what only shipped boards may hold. */
+const plain = (board: BoardSpec): BoardSpec => ({ ...board, panels: board.panels.filter((panel) => !DOCUMENTS.includes(panel.query.kind)) });
+
+const EMPTY: BoardSpec = { title: 'New board', panels: [] };
+
+export const TEMPLATES: Record<string, { title: string; board: BoardSpec }> = {
+  empty: { title: 'Empty', board: EMPTY },
+  overview: { title: 'Overview', board: plain(OVERVIEW) },
+  costs: { title: 'Costs', board: plain(COSTS) },
+  latency: { title: 'Latency and reliability', board: plain(LATENCY) },
+  gateway: { title: 'Gateway', board: plain(GATEWAY) },
+  guardrails: { title: 'Guardrails', board: plain(GUARDRAILS) },
+};

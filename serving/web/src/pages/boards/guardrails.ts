@@ -1,0 +1,29 @@
+/** What the guardrails looked at, and what they did. */
+
+import type { BoardSpec } from '../../panels/spec';
+
+const SENT = 'The guardrails module sends guardrails.evaluation for each check, with guardrail_action.';
+const EVALUATED = ['kind:eq:guardrails.evaluation'];
+
+export const GUARDRAILS: BoardSpec = {
+  title: 'Guardrails', variables: [{ field: 'service', title: 'Service' }, { field: 'environment', title: 'Environment' }],
+  kpis: [
+    { measure: 'guardrail_count', title: 'Evaluations', worse: 'neither' },
+    { measure: 'guardrail_block_ratio', title: 'Blocked', worse: 'more' },
+    { measure: 'unique_users', title: 'Users seen', worse: 'neither' },
+  ],
+  panels: [
+    { id: 'actions', title: 'Evaluations by action', kind: 'stacked_bar', place: { x: 0, y: 0, w: 8, h: 6 }, empty: SENT,
+      query: { kind: 'timeseries', measure: ['guardrail_count'], group_by: ['guardrail_action'], fill: 'zero' } },
+    { id: 'shares', title: 'Actions', kind: 'pie', place: { x: 8, y: 0, w: 4, h: 6 }, empty: SENT, query: { kind: 'top', measure: ['guardrail_count'], filter: EVALUATED, group_by: ['guardrail_action'], limit: 6 } },
+    { id: 'blocked', title: 'Share blocked', kind: 'area', place: { x: 0, y: 6, w: 6, h: 6 }, empty: SENT, query: { kind: 'timeseries', measure: ['guardrail_block_ratio'] }, draw: { ink: 'bad' } },
+    { id: 'services', title: 'Share blocked by service', kind: 'horizontal_bar', place: { x: 6, y: 6, w: 6, h: 6 }, empty: SENT,
+      query: { kind: 'aggregate', measure: ['guardrail_block_ratio', 'guardrail_count'], group_by: ['service'], having: ['guardrail_count:gt:0'], limit: 10 }, draw: { hide: ['guardrail_count'] } },
+    { id: 'hours', title: 'When violations come', note: 'local hours', kind: 'punchcard', place: { x: 0, y: 12, w: 6, h: 6 }, empty: 'No violation (guardrails.violation).',
+      query: { kind: 'timeseries', measure: ['event_count'], filter: ['kind:eq:guardrails.violation'], granularity: '1h', from: '-7d' } },
+    { id: 'users', title: 'Users stopped most', kind: 'lollipop', place: { x: 6, y: 12, w: 6, h: 6 }, drill: { page: 'sessions' }, empty: 'Nobody was stopped. Send user_id with violations to see who.',
+      query: { kind: 'top', measure: ['event_count'], filter: ['kind:eq:guardrails.violation'], group_by: ['user_id'], limit: 10 }, draw: { titles: { event_count: 'Violations' } } },
+    { id: 'violations', title: 'Violations', note: 'newest first', kind: 'table', place: { x: 0, y: 18, w: 12, h: 7 }, drill: { page: 'traces' }, empty: 'No violation (guardrails.violation).',
+      query: { kind: 'search', filter: ['kind:in:guardrails.violation,guardrails.incident'], limit: 50 }, draw: { fields: ['trace_id', 'kind', 'service', 'severity', 'payload.policy', 'payload.risk_category', 'payload.risk_score', 'user_id'] } },
+  ],
+};

@@ -1,0 +1,267 @@
+"""Every shipped board over a running hub: its numbers are the API's, anybody can use it, and no event can take it over.
+
+With HUB_URL and HUB_API_KEY set, that hub is looked at instead of one started for the tests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from cluster.sdk.client import HubClient
+from infra import web
+from infra.runtime import processes
+from tests.journeys.board_oracle import compare, is_empty
+from tests.journeys.board_pages import BOARDS, Opened, Reader, chromium, opened
+from tests.journeys.hostile_texts import HOSTILE
+from tests.journeys.platform_events import platform_events
+
+pytestmark = pytest.mark.journey
+
+AXE = Path(web.SOURCES) / "node_modules" / "axe-core" / "axe.min.js"
+PAGES = (*BOARDS, "traces", "gallery")
+LONG_TRACE, LONG_SPANS = "b0a" + "d" * 29, 10_000
+_SENT_AT_ONCE = 2_000
+# What markup could leave behind if a name were ever taken for it.
+_FOREIGN = "main :is(img, script, iframe, object, embed, form[action], link, meta, base, [onerror], [onload])"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def reader(request: pytest.FixtureRequest) -> Reader:
+    """The hub of the tests with a platform's events in it."""
+    web.build()
+    if "HUB_URL" in os.environ:
+        reader = Reader(os.environ["HUB_URL"].rstrip("/"), os.environ["HUB_API_KEY"])
+    else:
+        hub = request.getfixturevalue("hub")
+        reader = Reader(hub.url, hub.key)
+    send(reader, platform_events(datetime.now(UTC)))
+    return reader
+
+
+def send(reader: Reader, events: Iterator[dict[str, Any]]) -> None:
+    """Send events and wait until the last of them can be read."""
+    last = ""
+    with HubClient(reader.url, reader.key, timeout_s=60.0) as client:
+        while some := list(islice(events, _SENT_AT_ONCE)):
+            receipt = client.post_events(some)
+            assert receipt.refused == 0, receipt
+            last = f"event_id:eq:{some[-1]['event_id']}"
+        told = {"filter": [last], "from_": "-7d"}
+        assert processes.wait_until(
+            lambda: bool(client.query("search", **told)["events"]), deadline_s=60.0, every_s=0.5
+        )
+
+
+def sound(seen: Opened) -> None:
+    """Nothing was thrown, stopped by the policy, or written to the prototype of all objects."""
+    assert seen.page.evaluate("(() => { for (const name in {}) return name; return null })()") is None
+    assert seen.complaints == []
+    assert seen.violations() == []
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_number_of_a_board_is_the_api_s(browser: Browser, reader: Reader, board: str) -> None:
+    seen = opened(browser, reader, f"#/{board}?range=6h").settle()
+    compared = 0
+    for name, state in seen.states().items():
+        asked = seen.asked(name) if state != "failed" else []
+        if state == "drawn":
+            assert seen.painted(name) > 0.001, name
+            compared += compare(seen.rows(name), asked)
+        elif state == "empty":
+            assert is_empty(asked[0][2]), name
+            expect(seen.panel(name).get_by_test_id("empty")).to_be_visible()
+        else:
+            # A hub without detectors says so; any other failure is one.
+            expect(seen.panel(name).get_by_test_id("missing")).to_be_visible()
+    assert compared > 10 or board == "anomalies"
+    sound(seen)
+    seen.close()
+
+
+def test_figures_above_a_board_are_the_api_s(browser: Browser, reader: Reader) -> None:
+    seen = opened(browser, reader, "#/latency?range=6h").settle()
+    (values,) = [
+        body["rows"][0]["values"]
+        for asked, body in seen.answers.items()
+        if "aggregates?" in asked and "compare=previous" in asked
+    ]
+    for measure, value in values.items():
+        shown = seen.page.get_by_test_id(f"kpi-{measure}").get_attribute("data-value")
+        assert shown == "" if value is None else float(shown or "nan") == pytest.approx(value)
+    seen.close()
+
+
+def test_a_click_filters_the_board_and_the_address_keeps_it(browser: Browser, reader: Reader) -> None:
+    seen = opened(browser, reader, "#/costs?range=6h").settle()
+    seen.panel("change").get_by_role("button", name="gpt-4o-mini").click()
+    seen.page.wait_for_url("**where=model%3Agpt-4o-mini*")
+    seen.settle()
+    expect(seen.page.get_by_test_id("filter-model")).to_have_value("gpt-4o-mini")
+    assert {row[0][1] for row in seen.rows("change")} == {"gpt-4o-mini"}
+    again = opened(browser, reader, "#/costs?range=6h&where=model:gpt-4o-mini").settle()
+    assert again.rows("change")[0][0][1] == "gpt-4o-mini"
+    again.page.get_by_test_id("filter-model").select_option("")
+    again.settle()
+    assert len(again.rows("change")) > 1
+    seen.close()
+    again.close()
+
+
+def test_a_row_leads_to_its_trace_and_back(browser: Browser, reader: Reader) -> None:
+    seen = opened(browser, reader, "#/latency?range=6h").settle()
+    seen.panel("slow").locator("tbody button").first.click()
+    expect(seen.page.get_by_test_id("span-count")).not_to_have_text("0")
+    seen.page.get_by_test_id("spans").locator("button").first.click()
+    expect(seen.page.get_by_test_id("span-detail")).to_be_visible()
+    seen.page.get_by_test_id("flame").click()
+    expect(seen.page.locator("canvas").first).to_be_visible()
+    seen.page.get_by_role("link", name="All traces").click()
+    expect(seen.panel("traces")).to_have_attribute("data-state", "drawn")
+    sound(seen)
+    seen.close()
+
+
+def long_trace() -> dict[str, Any]:
+    """What the hub answers about one trace of many spans, ten to a task."""
+    began = datetime.now(UTC).isoformat()
+    spans = [
+        {
+            "id": f"{number:016x}",
+            "parent": None if number == 0 else f"{number - number % 10 if number % 10 else 0:016x}",
+            "depth": 0 if number == 0 else 2 if number % 10 else 1,
+            "started_at": began,
+            "latency_ms": float(LONG_SPANS if number == 0 else 8.5),
+            "service": f"service-{number % 3}",
+            "operation": "execute_tool",
+            "status": "error" if number % 1000 == 999 else "ok",
+        }
+        for number in range(LONG_SPANS)
+    ]
+    return {
+        "trace_id": LONG_TRACE,
+        "started_at": began,
+        "ended_at": began,
+        "duration_ms": float(LONG_SPANS),
+        "event_count": LONG_SPANS,
+        "span_count": LONG_SPANS,
+        "modules": {"observatory": LONG_SPANS},
+        "totals": {"request_count": 0},
+        "critical_path": [{"id": f"{0:016x}", "critical_ms": float(LONG_SPANS)}],
+        "spans": spans,
+    }
+
+
+def test_a_trace_of_ten_thousand_spans_keeps_few_of_them_in_the_page(browser: Browser, reader: Reader) -> None:
+    """The page is what is looked at here, so its answer is made up."""
+    seen = opened(browser, reader, "#/traces?range=1h").settle()
+    seen.page.route("**/api/v1/query", lambda route: route.fulfill(json=long_trace()))
+    seen.page.get_by_test_id("trace-id").fill(LONG_TRACE)
+    seen.page.keyboard.press("Enter")
+    expect(seen.page.get_by_test_id("span-count")).to_have_text("10k")
+    spans = seen.page.get_by_test_id("spans")
+    assert 0 < spans.locator("li").count() < 120
+    spans.evaluate("list => list.scrollTo(0, list.scrollHeight)")
+    expect(spans.locator(f"li[aria-posinset='{LONG_SPANS}']")).to_be_visible()
+    assert spans.locator("li").count() < 120
+    sound(seen)
+    seen.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_has_a_serious_violation_of_accessibility(
+    browser: Browser, reader: Reader, page: str, theme: str
+) -> None:
+    if not AXE.exists():
+        # Installs what only the checks of the page need.
+        web.check()
+    seen = opened(browser, reader, f"#/{page}?range=6h", theme=theme).settle()
+    seen.page.evaluate(AXE.read_text())
+    found = seen.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    serious = [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"][:3]
+    ]
+    assert serious == []
+    seen.close()
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_runs_off_the_side(browser: Browser, reader: Reader, page: str, width: int) -> None:
+    seen = opened(browser, reader, f"#/{page}?range=6h", width=width).settle()
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    seen.close()
+
+
+def hostile_events(now: datetime) -> Iterator[dict[str, Any]]:
+    """Each text in every field a person could write."""
+    for number, text in enumerate(HOSTILE):
+        yield {
+            "event_id": f"hostile-{number}",
+            "occurred_at": now.isoformat(),
+            "module": "gateway",
+            "kind": "gateway.request",
+            "environment": "hostile",
+            "status": "error" if number % 2 else "ok",
+            "latency_ms": 11_000 + number,
+            "cost_usd": "0.01",
+            "input_tokens": 10,
+            "trace_id": f"{0xBAD0000 + number:032x}",
+            "span_id": f"{0xBAD + number:016x}",
+            **dict.fromkeys(("model", "provider", "service", "user_id", "session_id", "region", "operation"), text),
+            "attributes": {"gen_ai.tool.name": text, "team": text},
+            "payload": {"name": text, "to": text, "actor": text},
+        }
+        yield {
+            "event_id": f"hostile-change-{number}",
+            "occurred_at": now.isoformat(),
+            "module": "registry",
+            "kind": "registry.version.promoted",
+            "environment": "hostile",
+            **dict.fromkeys(("model", "provider"), text),
+            "payload": {"version": text, "alias": text},
+        }
+
+
+def test_no_text_of_an_event_is_ever_executed(browser: Browser, reader: Reader) -> None:
+    assert len(set(HOSTILE)) >= 40
+    send(reader, hostile_events(datetime.now(UTC)))
+    views = [*(f"#/{page}?range=1h&where=environment:hostile" for page in PAGES)]
+    views.append(f"#/traces?where=trace_id:{0xBAD0000:032x}")
+    views.append(f"#/session?where=session_id:{HOSTILE[0]}")
+    views += [f"#/{HOSTILE[0]}", f"#/costs?where=model:{HOSTILE[1]}&tenant={HOSTILE[0]}"]
+    for view in views:
+        seen = opened(browser, reader, view).settle()
+        for canvas in seen.page.locator("main .canvas").all():
+            canvas.focus()
+            seen.page.keyboard.press("ArrowRight")
+        assert seen.page.locator(_FOREIGN).count() == 0, view
+        assert seen.page.evaluate("window.executed") is None, view
+        sound(seen)
+        seen.close()
+
+
+def test_hostile_names_are_shown_as_they_are(browser: Browser, reader: Reader) -> None:
+    send(reader, hostile_events(datetime.now(UTC)))
+    seen = opened(browser, reader, "#/costs?range=1h&where=environment:hostile").settle()
+    shown = {row[0][1] for row in seen.rows("change")}
+    assert len(shown & {text.strip() for text in HOSTILE}) >= 15
+    seen.close()
