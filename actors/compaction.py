@@ -14,15 +14,15 @@ from deltalake.transaction import RemoveAction
 
 from cluster.lake.commit import TableWriter
 from cluster.lake.scan import read_rows
-from cluster.lake.stage import StagedFile, stage
+from cluster.lake.stage import ROW_GROUP_ROWS, StagedFile, stage
 from cluster.lake.tables import TABLES, Table
 from cluster.settings import Settings
 from models.aggregate.rollup import merge
 
 log = structlog.get_logger("compaction")
 
-# Rows read at once; bounds the memory of one compaction to a few hundred MB.
-_ROWS_MAX: Final = 1_000_000
+# A file is small below this part of the target size and of the rows of one merge: what comes out of a merge is not.
+_SMALL: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Compactor:
         """Small files of the partition that has most of them, oldest first, up to the target size."""
         groups: dict[tuple[object, object], list[dict[str, object]]] = {}
         for file in writer.active_files():
-            if _size(file) < self._settings.compact_target_bytes // 4:
+            if self._is_small(file):
                 groups.setdefault((file["partition.tenant_id"], file["partition.event_date"]), []).append(file)
         if not groups:
             return []
@@ -106,10 +106,16 @@ class Compactor:
         size = rows = 0
         for file in sorted(most, key=lambda file: str(file["modification_time"])):
             size, rows = size + _size(file), rows + _rows(file)
-            if chosen and (size > self._settings.compact_target_bytes or rows > _ROWS_MAX):
+            if chosen and (size > self._settings.compact_target_bytes or rows > self._settings.compact_rows_max):
                 break
             chosen.append(file)
         return chosen if len(chosen) > 1 else []
+
+    def _is_small(self, file: dict[str, object]) -> bool:
+        # By rows as well: a million narrow rows are small in bytes, and would stand before all later files for ever.
+        # One that fills a row group gains nothing that is worth writing its rows once more.
+        rows_max = min(ROW_GROUP_ROWS, self._settings.compact_rows_max // _SMALL)
+        return _size(file) * _SMALL < self._settings.compact_target_bytes and _rows(file) < rows_max
 
 
 def read_file(root: Path, table: Table, path: str) -> pa.Table:

@@ -36,7 +36,7 @@ OPENED: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One admitted batch: its kind, its tenant, its rows as an Arrow IPC message without schema."""
+    """One admitted batch: its kind, its tenant, its rows: events packed, dead letters as an Arrow IPC message."""
 
     kind: int
     tenant: str

@@ -22,7 +22,7 @@ GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 PATIENCE_S: Final = 8.0
 _RETRY_S: Final = 0.1
 
-# Tenant, events, dead letters; the rows as Arrow IPC messages.
+# Tenant, events as packed rows, dead letters as an Arrow IPC message.
 Batch = tuple[str, pa.Buffer | None, pa.Buffer | None]
 Counts = tuple[int, int]
 

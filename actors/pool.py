@@ -16,6 +16,7 @@ from ray.exceptions import PendingCallsLimitExceeded, RayActorError, RayTaskErro
 from actors.accounts import Account, settle
 from actors.hosts import COMMITTER_THREADS, SHARD_THREADS, CommitterHost, ShardHost, committer_name, shard_name
 from actors.lanes import Lane
+from cluster.contract.packing import pack
 from cluster.errors import Unavailable
 from cluster.lake.counts import committed_counts
 from cluster.settings import Settings
@@ -116,7 +117,7 @@ class ShardPool:
         batches = {
             shard: (
                 tenant,
-                parts[shard].serialize() if shard in parts else None,
+                pack(parts[shard]) if shard in parts else None,
                 dead if shard == dead_shard else None,
             )
             for shard in targets

@@ -16,7 +16,8 @@ from actors.intake import Buffer, Counts, Totals
 from actors.journal import DEAD_LETTERS, Journal, Record, Segment, read_segment, segment_path, sequences
 from actors.keys import recall
 from actors.memory import Memory
-from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
+from cluster.contract.columns import DEAD_LETTER_SCHEMA
+from cluster.contract.packing import unpack
 from cluster.errors import JournalCorrupt
 from cluster.lake.files import make_folder, replace
 from cluster.tenancy import TenantId
@@ -169,8 +170,9 @@ def readable(folder: Path, sequence: int) -> Iterator[Record]:
 
 def batch_of(record: Record) -> pa.RecordBatch:
     """The rows of a record, views of its bytes."""
-    schema = DEAD_LETTER_SCHEMA if record.kind == DEAD_LETTERS else EVENT_SCHEMA
-    return pa.ipc.read_record_batch(record.payload, schema)
+    if record.kind == DEAD_LETTERS:
+        return pa.ipc.read_record_batch(record.payload, DEAD_LETTER_SCHEMA)
+    return unpack(record.payload)
 
 
 def _buffer(segment: Segment, memory: Memory) -> Buffer:

@@ -23,7 +23,8 @@ from actors.recovery import batch_of, opening_of
 from actors.sealer import Sealer
 from actors.trimming import Trimming
 from cluster.clock import Clock
-from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
+from cluster.contract.columns import DEAD_LETTER_SCHEMA
+from cluster.contract.packing import pack, unpack
 from cluster.errors import Busy, HubError, JournalCorrupt, JournalFailed, ShardFull, Unavailable
 from cluster.lake.files import free_bytes
 from cluster.settings import Settings
@@ -118,7 +119,8 @@ class Shard:
         """Take batches; returns once all that was taken is durable as `HUB_ACK` says.
 
         Args:
-            batches: tenant, events as an Arrow IPC message of EVENT_SCHEMA rows, dead letters likewise; None for none.
+            batches: tenant, events as `cluster.contract.packing` packs them, dead letters as an Arrow IPC message of
+                DEAD_LETTER_SCHEMA rows; None for none.
 
         Returns:
             For each batch the events accepted and those recognised as repeats, or why nothing of it was taken:
@@ -145,7 +147,7 @@ class Shard:
         is_first = self._buffer.rows == 0
         accepted = repeated = 0
         if events is not None:
-            batch = pa.ipc.read_record_batch(events, EVENT_SCHEMA)
+            batch = unpack(events)
             accepted = self._take_events(batch, tenant)
             repeated = batch.num_rows - accepted
         if dead_letters is not None:
@@ -184,15 +186,15 @@ class Shard:
 
     def _journal_batch(self, kind: int, tenant: str, batch: pa.RecordBatch, *, keys: Keys) -> None:
         """Append, then buffer what was written: the rows in memory are views of the journaled bytes."""
-        payload = batch.serialize()
+        dead = kind == DEAD_LETTERS
+        payload = batch.serialize() if dead else pack(batch)
         try:
             self._journal.append(Record(kind, tenant, batch.num_rows, payload))
         except JournalFailed as error:
             # The rows are remembered and not journaled; a new incarnation knows only what is on the disk.
             self._fail(error)
             raise
-        kept = pa.ipc.read_record_batch(payload, batch.schema)
-        dead = kind == DEAD_LETTERS
+        kept = pa.ipc.read_record_batch(payload, batch.schema) if dead else unpack(payload)
         self._buffer.add(tenant, kept, keys, dead=dead, size_bytes=payload.size, now_s=self._clock.monotonic_s())
         self._held_bytes += payload.size
 

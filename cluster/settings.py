@@ -15,7 +15,7 @@ _FOREIGN = frozenset({"HUB_URL", "HUB_API_KEY", "HUB_TORCH", "HUB_JOURNAL_DIR"})
 
 _ABOVE_0 = (
     *("seal_bytes", "seal_age_s", "seen_limit", "body_bytes_max", "refresh_s", "query_timeout_s"),
-    *("vacuum_age_hours", "quota_burst_s", "dead_letter_window_s"),
+    *("compact_rows_max", "vacuum_age_hours", "quota_burst_s", "dead_letter_window_s"),
     *("sql_workers", "sql_memory_bytes", "sql_timeout_s", "sql_queue", "sql_rows_max", "sql_answer_bytes_max"),
 )
 # Hold passwords: handed on to the hub's own processes, never written down or shown.
@@ -42,10 +42,10 @@ class Settings:
     # Ray actor namespace of the hub.
     namespace: str = "llmhub"
     # A shard seals its buffer at this size or age, whichever comes first.
-    seal_bytes: int = 24 * 1024 * 1024
+    seal_bytes: int = 96 * 1024 * 1024
     seal_age_s: float = 1.0
     # Rows wait in a shard (buffered, sealing, or sealed and uncommitted) up to this size; beyond it senders get 429.
-    shard_buffer_bytes: int = 192 * 1024 * 1024
+    shard_buffer_bytes: int = 512 * 1024 * 1024
     # A shard takes no batch when its disk would have less left: what is taken must also be staged and committed.
     disk_reserve_bytes: int = 64 * 1024 * 1024
     # Calls that may wait at one shard.
@@ -61,6 +61,8 @@ class Settings:
     # A partition with this many small files is compacted; files over the target are left alone.
     compact_files: int = 24
     compact_target_bytes: int = 128 * 1024 * 1024
+    # Rows merged at once; bounds the memory of one compaction to a few hundred MB.
+    compact_rows_max: int = 1_000_000
     # Files that left a table, or never became part of it, stay this long for readers of older versions.
     vacuum_age_hours: int = 168
     # Body limits: as sent, inflated, and the inflation ratio from which a body is a bomb.

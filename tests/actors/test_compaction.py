@@ -42,3 +42,21 @@ def test_small_files_become_one_and_nothing_changes(tmp_path: Path) -> None:
     assert _totals(settings) == before == (120, 120, 120)
     assert len(DeltaTable(str(settings.lake / "events")).file_uris()) < 5
     assert len(DeltaTable(str(settings.lake / "rollup_1m")).file_uris()) < 5
+
+
+def test_a_merged_file_does_not_stand_in_the_way_of_later_ones(tmp_path: Path) -> None:
+    # Ten rows a file: three of them fill a merge, whose outcome is far below the target in bytes.
+    settings = Settings(
+        data=tmp_path, seal_age_s=0.01, commit_linger_s=0.0, ack="commit", compact_files=3, compact_rows_max=44
+    )
+    committer = Committer(settings, clock=SystemClock())
+    shard = Shard(settings, 0, shards=1, commits=committer, clock=SystemClock())
+    for number in range(16):
+        shard.admit("default", events([f"{number}-{row}" for row in range(10)]).serialize(), None)
+    shard.drain()
+    committer.drain()
+    compactor = Compactor(settings, {"events": TableWriter(settings.lake, TABLES["events"])})
+    while (chosen := compactor.choose()) is not None:
+        compactor.swap(chosen, compactor.merge(chosen))
+    assert _totals(settings) == (160, 160, 160)
+    assert len(DeltaTable(str(settings.lake / "events")).file_uris()) <= 6

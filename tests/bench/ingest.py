@@ -32,6 +32,7 @@ SCENARIOS: dict[str, tuple[Callable[[int], Body], int, str, str]] = {
     "ndjson_1000": (ndjson_body, 1_000, "/api/v1/events", NDJSON),
     "ndjson_5000": (ndjson_body, 5_000, "/api/v1/events", NDJSON),
     "arrow_5000": (arrow_body, 5_000, "/api/v1/events", ARROW_STREAM),
+    "arrow_20000": (arrow_body, 20_000, "/api/v1/events", ARROW_STREAM),
     "otlp_1000": (otlp_body, 1_000, "/v1/traces", PROTOBUF),
 }
 _SETTLE_S = 60.0

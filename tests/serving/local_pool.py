@@ -13,6 +13,7 @@ from actors.committer import Committer
 from actors.pool import Admitted
 from actors.shard import Shard
 from cluster.clock import Clock
+from cluster.contract.packing import pack
 from cluster.lake.counts import committed_counts
 from cluster.settings import Settings
 from cluster.tenancy import TenantId
@@ -37,7 +38,7 @@ class LocalPool:
         dead = dead_letters.serialize() if dead_letters is not None and dead_letters.num_rows else None
         accepted = repeated = 0
         for shard in sorted({*parts, min(parts, default=0)} if dead else parts):
-            rows = parts[shard].serialize() if shard in parts else None
+            rows = pack(parts[shard]) if shard in parts else None
             letters = dead if shard == min(parts, default=0) else None
             counts = await asyncio.to_thread(self.shards[shard].admit, tenant, rows, letters)
             accepted, repeated = accepted + counts[0], repeated + counts[1]

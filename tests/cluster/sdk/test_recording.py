@@ -42,7 +42,8 @@ def test_every_event_arrives_once(door: Door) -> None:
         counts = lawful(client.flush())
     assert (counts.recorded, counts.acknowledged, counts.settled) == (1_000, 1_000, True)
     assert [one for body in door.bodies for one in body] == [f"e-{number}" for number in range(1_000)]
-    assert {headers["content-encoding"] for _, _, headers, _ in door.requests} == {"zstd"}
+    # A few events that a slow machine sends on their own are too small to be worth it.
+    assert "zstd" in {headers.get("content-encoding") for _, _, headers, _ in door.requests} <= {"zstd", None}
 
 
 def test_an_event_gets_an_id_and_a_time_of_its_own(door: Door) -> None:
