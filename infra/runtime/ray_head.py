@@ -18,18 +18,20 @@ from infra.runtime.layout import Layout, StartFailed, StartRefused
 from infra.runtime.ports import Ports
 
 START_DEADLINE_S = 90.0
-# Batches of megabytes come and go all the time. Arrow's own pool and glibc's defaults hand such memory back to the
-# kernel at once, which then clears it page by page for the next batch: two thirds of the committer's time.
-_MEMORY_KEPT = {
+# The processes whose end means that the cluster is gone.
+_VITAL = ("gcs_server", "raylet")
+# What the hub's processes need to carry batches of megabytes cheaply.
+TUNING = {
+    # Such memory comes and goes all the time. Arrow's own pool and glibc's defaults hand it back to the kernel at once,
+    # which then clears it page by page for the next batch: two thirds of the committer's time.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
     "MALLOC_ARENA_MAX": "4",
+    # A batch of thousands of events travels inside its call; through the object store it takes twice as long. Room for
+    # what the doors carry in one call (`actors.lanes.GROUP_BYTES_MAX`) and its envelope.
+    "RAY_max_direct_call_object_size": str(10 * 1024 * 1024),
 }
-# The processes whose end means that the cluster is gone.
-_VITAL = ("gcs_server", "raylet")
-# What the doors carry to a shard in one call (`actors.lanes.GROUP_BYTES_MAX`), with room for its envelope.
-_DIRECT_BYTES_MAX = 10 * 1024 * 1024
 
 
 def environment(settings: Settings, layout: Layout) -> dict[str, str]:
@@ -43,9 +45,7 @@ def environment(settings: Settings, layout: Layout) -> dict[str, str]:
         # Idle workers without the hub's hook could not be used by it.
         "RAY_prestart_worker_first_driver": "0",
         "RAY_enable_metrics_collection": "1",
-        # A batch of thousands of events travels inside its call; through the object store it takes twice as long.
-        "RAY_max_direct_call_object_size": str(_DIRECT_BYTES_MAX),
-        **{name: os.environ.get(name, value) for name, value in _MEMORY_KEPT.items()},
+        **{name: os.environ.get(name, value) for name, value in TUNING.items()},
         "PYTHONPATH": str(ROOT),
         # A job's entrypoint says `python` and means this one.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",

@@ -2,6 +2,9 @@
 
 Bodies are encoded beforehand; each one sent gets fresh event ids by patching the digits of its ids in place, so that
 the client costs little and nothing is a repeat. Afterwards the hub's ledger must agree with what was acknowledged.
+With `--rate` batches are due at fixed times instead of one after the other, and latency counts from when they were due.
+With `--probe` single events tell meanwhile how soon an acknowledged one is in an answer. With `--rivals` others take
+the same bodies afterwards.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ import numpy as np
 
 from cluster.sdk.client import ARROW_STREAM, NDJSON, PROTOBUF, HubClient
 from cluster.sdk.retry import AGAIN
+from tests.bench import freshness, ingest_rivals
+from tests.bench.footprint import Watch
 from tests.bench.ingest_bodies import Body, arrow_body, ndjson_body, otlp_body
 
 SCENARIOS: dict[str, tuple[Callable[[int], Body], int, str, str]] = {
@@ -37,6 +42,7 @@ SCENARIOS: dict[str, tuple[Callable[[int], Body], int, str, str]] = {
 }
 _SETTLE_S = 60.0
 _AGAIN_S = 0.05
+_PROBE_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -60,6 +66,10 @@ class Run:
     connections: int
     warm_up_s: float
     seconds: float
+    # Events a second over all connections; 0 sends as fast as answers come.
+    rate: float = 0.0
+    # Whether single events tell how soon they are in answers.
+    probe: bool = False
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
@@ -73,34 +83,48 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     with HubClient(url, key) as client:
         for name in names:
             for number in range(options.runs):
-                run = Run(url, key, name, options.connections, options.warm_up, options.seconds)
-                runs.append({"run": number + 1, **_measured(run, client, lake)})
+                run = Run(
+                    url, key, name, options.connections, options.warm_up, options.seconds, options.rate, options.probe
+                )
+                runs.append({"run": number + 1, **run_scenario(run, client, lake, int(state.get("supervisor_pid", 0)))})
                 print(_line(runs[-1]), file=sys.stderr, flush=True)
     figures["runs"] = runs
     figures["best"] = {name: max(run["events_per_s"] for run in runs if run["scenario"] == name) for name in names}
     figures["median"] = {
         name: float(np.median([run["events_per_s"] for run in runs if run["scenario"] == name])) for name in names
     }
+    if options.rivals:
+        hub = max((run["events_per_s"] for run in runs if run["scenario"].startswith("otlp")), default=0)
+        figures["rivals"] = ingest_rivals.measured(options.phoenix, seconds=options.seconds, hub_spans_per_s=hub)
     print(json.dumps(figures, indent=2))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 
 
-def _measured(run: Run, client: HubClient, lake: Path | None) -> dict[str, Any]:
+def run_scenario(run: Run, client: HubClient, lake: Path | None, supervisor_pid: int) -> dict[str, Any]:
+    """Send one scenario and tell what came of it; a pid of 0 leaves out what the hub's processes used."""
     before, size_before = _settled(client), _bytes(lake)
     context = mp.get_context("spawn")
     answers = context.Queue()
     process = context.Process(target=_client, args=(run, answers))
     process.start()
-    # The whole run and its warm-up, with room for the start of the process.
-    tallies, cpu_s, wall_s = answers.get(timeout=run.warm_up_s + run.seconds + 120)
-    process.join()
-    after = _settled(client)
+    visible_s: list[float] = []
+    ended = threading.Event()
+    prober = threading.Thread(target=_probe, args=(run, visible_s, ended))
+    with Watch(supervisor_pid) as watch:
+        prober.start()
+        # The whole run and its warm-up, with room for the start of the process.
+        tallies, cpu_s, wall_s = answers.get(timeout=run.warm_up_s + run.seconds + 120)
+        process.join()
+        ended.set()
+        prober.join()
+        # What was acknowledged is committed by then, and its CPU counts.
+        after = _settled(client)
     told = sum(tally.acknowledged + tally.warm_up for tally in tallies)
     seconds = np.array([one for tally in tallies for one in tally.seconds])
     acknowledged = sum(tally.acknowledged for tally in tallies)
-    taken = after["accepted"] - before["accepted"]
+    taken = after["accepted"] - before["accepted"] - len(visible_s)
     return {
         "scenario": run.scenario,
         "events_per_s": round(acknowledged / wall_s),
@@ -118,7 +142,21 @@ def _measured(run: Run, client: HubClient, lake: Path | None) -> dict[str, Any]:
         "ledger_accepted": taken,
         "ledger_matches": taken == told,
         "ledger_difference": after["difference"],
+        **({"rate_asked_for": run.rate} if run.rate else {}),
+        **({"visible_s": _shares(visible_s)} if visible_s else {}),
+        **(watch.figures(told) if supervisor_pid and told else {}),
     }
+
+
+def _probe(run: Run, visible_s: list[float], ended: threading.Event) -> None:
+    with HubClient(run.url, run.key) as client:
+        while run.probe and not ended.wait(_PROBE_EVERY_S):
+            visible_s.append(freshness.one(client))
+
+
+def _shares(seconds: Sequence[float]) -> dict[str, float]:
+    told = {f"p{share}": round(float(np.percentile(seconds, share)), 2) for share in (50, 95, 99)}
+    return told | {"longest": round(max(seconds), 2), "events": len(seconds)}
 
 
 def _client(run: Run, answers: Any) -> None:
@@ -143,7 +181,12 @@ def _connection(run: Run, body: Body, tally: Tally, span: tuple[float, float]) -
     _, _, path, content_type = SCENARIOS[run.scenario]
     headers = {"Authorization": f"Bearer {run.key}", "Content-Type": content_type}
     begin, end = span
+    due = begin - run.warm_up_s
     while (started := time.monotonic()) < end:
+        if run.rate:
+            due += body.rows * run.connections / run.rate
+            time.sleep(max(0.0, due - started))
+            started = due
         body.renew()
         while True:
             try:
@@ -246,6 +289,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--warm-up", type=float, default=3.0)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=0.0, help="events a second that are due, 0 for as many as go")
+    parser.add_argument("--probe", action="store_true", help="tell how soon an acknowledged event is in answers")
+    parser.add_argument("--rivals", action="store_true", help="the same bodies to Phoenix and chDB, if installed")
+    parser.add_argument("--phoenix", type=Path, help="the `phoenix` command of an environment with arize-phoenix")
     parser.add_argument("--json", type=Path)
     # Of other benchmarks: folder of real data.
     parser.add_argument("--data", help=argparse.SUPPRESS)

@@ -108,7 +108,7 @@ def arrow_body(rows: int) -> Body:
 
 
 def otlp_body(rows: int) -> Body:
-    """Chat spans as a protobuf export request, a trace for each; only the trace ids are renewed."""
+    """Chat spans as a protobuf export request, a trace for each; trace and span ids are renewed."""
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.append(attribute("service.name", "bench"))
@@ -120,7 +120,7 @@ def otlp_body(rows: int) -> Body:
         span = spans.add(name=f"chat {model.name}", start_time_unix_nano=now - row * 1_000_000)
         span.end_time_unix_nano = span.start_time_unix_nano + 800_000_000
         span.trace_id = mark + row.to_bytes(8, "big")
-        span.span_id = (row + 1).to_bytes(8, "big")
+        span.span_id = mark
         told = Told(model, f"s-{row % 200}", f"user-{row % 300:03d}", (900, 200, 300, 0, 0), 350.0, failed=False)
         span.attributes.extend(attribute(name, value) for name, value in DIALECTS["otel"](told))
     content = bytearray(request.SerializeToString())
