@@ -18,12 +18,15 @@ class Account:
     """One tenant's events, since its first.
 
     Attributes:
+        committed: in the table now.
+        expired: committed once, and removed since because of their age.
         in_flight: accepted, durable in a journal, not yet in the table.
-        difference: accepted and neither in flight nor committed; 0 when sound.
+        difference: accepted and neither in flight, committed nor expired; 0 when sound.
     """
 
     accepted: int = 0
     committed: int = 0
+    expired: int = 0
     repeated: int = 0
     dead_letters: int = 0
     in_flight: int = 0
@@ -71,11 +74,12 @@ def settle(
         for tenant, count in _at(positions[journal], committed.sequences.get(journal, 0)).items():
             add(tenant, "accepted", count)
             due[tenant] = due.get(tenant, 0) + count
-    for tenant in {*accounts, *committed.rows}:
+    for tenant in {*accounts, *committed.rows, *committed.expired}:
         account = accounts.setdefault(tenant, Account())
         account.committed = committed.rows.get(tenant, 0)
         account.in_flight = account.accepted - due.get(tenant, 0)
-        account.difference = due.get(tenant, 0) - account.committed
+        account.expired = committed.expired.get(tenant, 0)
+        account.difference = due.get(tenant, 0) - account.committed - account.expired
     return accounts
 
 

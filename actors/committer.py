@@ -16,15 +16,17 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from actors.compaction import Compactor
+from actors.expiry import Expiry, Retentions
 from actors.intake import Registration, Seal
 from actors.rollover import Rollover
 from cluster.clock import Clock
-from cluster.errors import CommitLost, Fenced, HubError, SequenceGap
+from cluster.errors import CommitLost, Fenced, HubError, SequenceGap, Unavailable
 from cluster.lake.commit import TableWriter
 from cluster.lake.files import make_folder, replace
 from cluster.lake.stage import StagedFile
 from cluster.lake.tables import ANCHOR, TABLES
 from cluster.lake.vacuum import vacuum
+from cluster.retention import Retention
 from cluster.settings import Settings
 
 log = structlog.get_logger("committer")
@@ -48,8 +50,17 @@ class Committer:
     """Commits seals in the order of each journal; one lock guards every table handle."""
 
     def __init__(
-        self, settings: Settings, *, clock: Clock, on_fatal: Callable[[Exception], None] = lambda e: None
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        on_fatal: Callable[[Exception], None] = lambda e: None,
+        retentions: Retentions = dict,
     ) -> None:
+        """
+        Args:
+            retentions: what each tenant keeps; the settings count for those it does not name.
+        """
         self._settings = settings
         self._clock = clock
         self._on_fatal = on_fatal
@@ -58,10 +69,12 @@ class Committer:
         self._positions: Positions = {}
         self._incarnations: dict[int, Registration] = {}
         self._load()
-        self._writers = {name: TableWriter(settings.lake, table) for name, table in TABLES.items()}
+        self._writers = {name: TableWriter(settings.lake, table, clock) for name, table in TABLES.items()}
         self._compactor = Compactor(settings, self._writers)
         self._vacuumed_s = float("-inf")
         self._rollover = Rollover(settings, self._writers, clock=clock)
+        kept = Retention(hot_days=settings.hot_days, warm_days=settings.warm_days, cold_days=settings.cold_days)
+        self._expiry = Expiry(self._writers, self._rollover, retentions, default=kept, clock=clock)
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(maxsize=4096)
         self._lock = threading.Lock()
         self._commits = 0
@@ -250,8 +263,9 @@ class Committer:
             try:
                 self._roll()
                 self._compact()
+                self._expire()
                 self._vacuum()
-            except (OSError, DeltaError, CommitLost) as error:
+            except (OSError, DeltaError, CommitLost, Unavailable) as error:
                 log.error("upkeep_failed", error=str(error)[:300])
                 with self._lock:
                     for writer in self._writers.values():
@@ -272,6 +286,13 @@ class Committer:
             merged = self._compactor.merge(chosen)
             with self._lock:
                 self._compactor.swap(chosen, merged)
+
+    def _expire(self) -> None:
+        """Let go of old days. A commit of removals alone is short, so the lock is held."""
+        if self._expiry.is_due():
+            retentions = self._expiry.retentions()
+            with self._lock:
+                self._expiry.expire(retentions)
 
     def _vacuum(self) -> None:
         """Free the disk once an hour; needs no lock, since it commits nothing."""

@@ -20,6 +20,8 @@ from actors.shard import Shard
 from actors.warm import warm_shard
 from cluster.clock import SystemClock
 from cluster.errors import Fenced, HubError, JournalFailed, SequenceGap
+from cluster.metadata.retention import RetentionStore
+from cluster.metadata.schema import open_metadata
 from cluster.settings import Settings
 from cluster.telemetry import configure_log
 
@@ -126,7 +128,9 @@ class CommitterHost:
         configure_log(settings.log_level)
         # A failed commit leaves handles in doubt; the next incarnation reads the tables as they are.
         try:
-            self._committer = Committer(settings, clock=SystemClock(), on_fatal=lambda error: None)
+            clock = SystemClock()
+            retentions = RetentionStore(open_metadata(settings, clock), clock).every
+            self._committer = Committer(settings, clock=clock, on_fatal=lambda error: None, retentions=retentions)
         except OSError as error:
             _end_and_begin_again("the committer", error)
 

@@ -12,7 +12,7 @@ import structlog
 
 from actors.compaction import read_file
 from cluster.clock import Clock
-from cluster.lake.changes import Changes, Partition, changes
+from cluster.lake.changes import Changes, Partition, changes, day_start_us
 from cluster.lake.commit import TableWriter
 from cluster.lake.stage import StagedFile, stage
 from cluster.lake.tables import MINUTES, ROLLUPS, TABLES
@@ -22,6 +22,7 @@ from models.aggregate.rollup import coarsen, merge
 log = structlog.get_logger("rollover")
 
 COARSE: Final = tuple(name for name in ROLLUPS if name != MINUTES)
+DAY_US: Final = 86_400_000_000
 # Partials that are gathered before they are merged; bounds the memory of one partition.
 _GATHERED_ROWS: Final = 200_000
 
@@ -63,6 +64,17 @@ class Rollover:
                 return due
         return None
 
+    def lacking(self) -> frozenset[Partition] | None:
+        """Partitions of minutes that a coarse table has not taken in yet; None where the log does not tell them."""
+        minutes = self._writers[MINUTES]
+        found: frozenset[Partition] = frozenset()
+        for name in COARSE:
+            told = changes(minutes.root, self._writers[name].last_sequence(MINUTES) + 1, minutes.version)
+            if told is None:
+                return None
+            found |= told.partitions
+        return found
+
     def merge(self, due: Due) -> list[StagedFile]:
         """Write the rolled partials, not yet part of the table; needs no handle."""
         lake, table = self._settings.lake, TABLES[due.table]
@@ -87,12 +99,15 @@ class Rollover:
         found = changes(minutes.root, known + 1, version)
         sources: dict[Partition, list[str]] = {}
         rewritten = _partitions(minutes, coarse) if found is None else found.rewritten
+        # Days whose minutes left because of their age cannot be told anew; what was rolled from them stays.
+        floors = minutes.expired().floors
+        rewritten = frozenset(one for one in rewritten if day_start_us(one[1]) >= floors.get(one[0], 0) * DAY_US)
         for partition, path in (found or Changes()).appended:
             sources.setdefault(partition, []).append(path)
         for file in minutes.active_files() if rewritten else ():
-            if _partition(file) in rewritten:
-                sources.setdefault(_partition(file), []).append(str(file["path"]))
-        told = [file for file in coarse.active_files() if _partition(file) in rewritten] if rewritten else []
+            if partition_of(file) in rewritten:
+                sources.setdefault(partition_of(file), []).append(str(file["path"]))
+        told = [file for file in coarse.active_files() if partition_of(file) in rewritten] if rewritten else []
         return Due(name, version, sources, tuple(told))
 
     def _rolled(self, paths: Iterable[str], window_us: int) -> pa.Table:
@@ -109,8 +124,9 @@ class Rollover:
 
 
 def _partitions(*writers: TableWriter) -> frozenset[Partition]:
-    return frozenset(_partition(file) for writer in writers for file in writer.active_files())
+    return frozenset(partition_of(file) for writer in writers for file in writer.active_files())
 
 
-def _partition(file: dict[str, object]) -> Partition:
+def partition_of(file: dict[str, object]) -> Partition:
+    """Tenant and day of a file, as the log lists it."""
     return str(file["partition.tenant_id"]), str(file["partition.event_date"])

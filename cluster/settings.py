@@ -65,6 +65,10 @@ class Settings:
     compact_rows_max: int = 1_000_000
     # Files that left a table, or never became part of it, stay this long for readers of older versions.
     vacuum_age_hours: int = 168
+    # Days that rows stay, 0 for ever: events, dead letters and minutes; hours; days. A tenant may have its own.
+    hot_days: int = 30
+    warm_days: int = 90
+    cold_days: int = 365
     # Body limits: as sent, inflated, and the inflation ratio from which a body is a bomb.
     body_bytes_max: int = 32 * 1024 * 1024
     inflated_bytes_max: int = 128 * 1024 * 1024
@@ -152,6 +156,9 @@ class Settings:
         for name in ("tenant_share", "dead_letter_share_max"):
             if not 0 < getattr(self, name) <= 1:
                 raise SettingsInvalid(f"HUB_{name.upper()} must be above 0 and at most 1")
+        ages = [getattr(self, name) or 10**6 for name in ("hot_days", "warm_days", "cold_days")]
+        if min(ages) < 0 or ages != sorted(ages):
+            raise SettingsInvalid("HUB_HOT_DAYS, HUB_WARM_DAYS and HUB_COLD_DAYS must be 0 or above and must not fall")
         if self.shard_buffer_bytes < 2 * self.seal_bytes:
             raise SettingsInvalid(
                 "HUB_SHARD_BUFFER_BYTES must be at least twice HUB_SEAL_BYTES, or a seal stops intake"

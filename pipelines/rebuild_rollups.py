@@ -13,7 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ import ray.data
 
 from cluster.contract.columns import EVENT_SCHEMA, ROLLUP_DIMENSIONS, ROLLUP_SCHEMA, TOKEN_FIELDS
 from cluster.errors import HubError, RequestInvalid, Unavailable
+from cluster.lake.changes import day_start_us
 from cluster.lake.scan import ActiveFile, Snapshot, TableReader, files
 from cluster.lake.tables import PARTITION_COLUMNS, TABLES, uri
 from cluster.settings import Settings
@@ -113,9 +114,22 @@ def level(lake: Path) -> tuple[Snapshot, Snapshot]:
         base = events.transaction_versions(journals)
         ahead = rollups.transaction_versions(journals)
         if all(sequence <= base.get(journal, 0) for journal, sequence in ahead.items()):
-            return told, partials
+            return _whole(told, partials), _whole(partials, told)
         time.sleep(_BETWEEN_LOOKS_S)
     raise Unavailable("events and roll-ups never stood at the same seals", retry_after_s=10.0)
+
+
+def _whole(snapshot: Snapshot, other: Snapshot) -> Snapshot:
+    """Without the days of which either table may have let go, since each does so in its own commit."""
+
+    def kept(tenant: str, one: ActiveFile) -> bool:
+        floor_us = max(snapshot.floors.get(tenant, 0), other.floors.get(tenant, 0))
+        return day_start_us(one.event_date) >= floor_us
+
+    by_tenant = {
+        tenant: tuple(one for one in found if kept(tenant, one)) for tenant, found in snapshot.by_tenant.items()
+    }
+    return replace(snapshot, by_tenant={tenant: found for tenant, found in by_tenant.items() if found})
 
 
 def _journals(log: Path, version: int) -> set[str]:

@@ -16,6 +16,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import LoggingConfig
 from starlette.types import Receive, Scope, Send
 
 from actors.pool import ShardPool
@@ -39,6 +40,8 @@ _QUERY_CPUS: Final = 0.3
 _HEALTH_PERIOD_S: Final = 2.0
 _HEALTH_TIMEOUT_S: Final = 5.0
 _RETRY_AFTER_S: Final = 1.0
+# Each request has a line of ours (serving/answers.py); Serve would write one more, to a file, for each of its hops.
+_QUIET: Final = LoggingConfig(enable_access_log=False)
 _SWITCH_INTERVAL_S: Final = 0.0005
 
 
@@ -53,7 +56,9 @@ class Ingress:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         # Before the first request rather than with it.
         warm()
-        self._query = QueryMemory(RemoteQuery(query), self._settings, SystemClock())
+        clock = SystemClock()
+        remote = RemoteQuery(query, clock, straight=self._settings.query_replicas == 1)
+        self._query = QueryMemory(remote, self._settings, clock)
         self._application: FastAPI | None = None
 
     async def __serve_build_asgi_app__(self) -> Any:
@@ -96,6 +101,7 @@ def compose(settings: Settings) -> Application:
     environment = settings.environment()
     query = QueryEngineDeployment.options(
         num_replicas=settings.query_replicas,
+        logging_config=_QUIET,
         max_queued_requests=settings.query_queue,
         ray_actor_options={"num_cpus": _QUERY_CPUS},
         health_check_period_s=_HEALTH_PERIOD_S,
@@ -104,6 +110,7 @@ def compose(settings: Settings) -> Application:
     ingress = serve.deployment(
         name="ingress",
         num_replicas=settings.ingress_replicas,
+        logging_config=_QUIET,
         max_ongoing_requests=settings.ingress_ongoing,
         max_queued_requests=settings.ingress_ongoing,
         # Not 503, which some exporters take for an outage, and never without a time to come again.

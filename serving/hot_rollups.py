@@ -84,7 +84,8 @@ class HotRollups:
         if gained is None:
             self.state = self._loaded(minutes.version, files)
         else:
-            tiers = self._shrunk(self._grown(state, gained, minutes))
+            tiers = self._aged(self._grown(state, gained, minutes), snapshots)
+            tiers = self._shrunk(tiers)
             self.state = HotState(minutes.version, tiers, state.names)
 
     def _loaded(self, version: int, files: RolledFiles) -> HotState:
@@ -127,9 +128,30 @@ class HotRollups:
             for name, tier in state.tiers.items()
         }
 
+    def _aged(self, tiers: dict[str, Tier], snapshots: Mapping[str, Snapshot]) -> dict[str, Tier]:
+        """Without the days that left a tier's table because of their age."""
+        kept = dict(tiers)
+        for name, tier in tiers.items():
+            floors = snapshots[name].floors
+            old = {
+                (tenant, start_us)
+                for start_us, of_day in tier.days.items()
+                for tenant in of_day
+                if start_us < floors.get(tenant, 0)
+            }
+            if old:
+                # What came late is in the minutes before it is in the others.
+                old -= _days_of(snapshots[name]) | _days_of(snapshots[MINUTES])
+                kept[name] = tier.without(old)
+        return kept
+
     def _shrunk(self, tiers: dict[str, Tier]) -> dict[str, Tier]:
         """Without the older half of the days of a tier while all take too much: minutes first, days last."""
         for name in reversed(_LOAD_SHARES):
             while sum(tier.size_bytes for tier in tiers.values()) > self._memory_bytes and len(tiers[name].days) > 1:
                 tiers[name] = tiers[name].newest(len(tiers[name].days) // 2)
         return tiers
+
+
+def _days_of(snapshot: Snapshot) -> set[tuple[str, int]]:
+    return {(tenant, day_start_us(one.event_date)) for tenant, found in snapshot.by_tenant.items() for one in found}

@@ -73,6 +73,5 @@ class LastChanges:
         if found is None or len(state.days) > _DAYS_MAX:
             self.state = ChangedDays(version, version)
         else:
-            partitions = {partition for partition, _ in found.appended} | found.rewritten
-            days = {(tenant, day_start_us(day)): version for tenant, day in partitions}
+            days = {(tenant, day_start_us(day)): version for tenant, day in found.partitions}
             self.state = ChangedDays(version, state.floor, {**state.days, **days})

@@ -21,6 +21,7 @@ from cluster.lake.scan import Snapshot, TableReader, row_counts
 from cluster.lake.tables import ROLLUPS, uri
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
+from models.query.ages import floors_of
 from models.query.catalog import catalog
 from models.query.dead_letters import dead_letters_answer, parse_dead_letters
 from models.query.kinds import ask
@@ -144,7 +145,8 @@ class QueryEngine:
             now_us: what relative times stand on; the clock where it is left out.
         """
         now_us = self._clock.now_us() if now_us is None else now_us
-        question = ask(kind, parameters, Context(now_us, scope.tenants, self._settings.groups_max))
+        floors = floors_of({name: one.floors for name, one in self._snapshots.items()}, scope.tenants)
+        question = ask(kind, parameters, Context(now_us, scope.tenants, self._settings.groups_max, floors))
         table = table_of(question)
         if question.past is not None:
             wanted = partial(snapshot_at, version=question.past.version, at_us=question.past.at_us)

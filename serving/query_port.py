@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cluster.clock import SystemClock
+from cluster.clock import Clock, SystemClock
 from cluster.errors import HubError
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.query.parameters import Parameters
+from serving.engine_line import Line, LineEnd, LineLost
 from serving.last_changes import ChangedDays
 from serving.query_answers import Answer, Asked
 from serving.query_engine import QueryEngine
@@ -22,6 +23,10 @@ from serving.sql_job import SqlRows
 from serving.sql_request import SqlRequest
 
 Answered = TypeVar("Answered")
+
+_ASKED_OVER_LINE: Final = (
+    *("query", "batch", "search", "traces", "trace", "dead_letters", "sql", "catalog", "ledger_committed", "moved"),
+)
 
 
 class QueryPort(Protocol):
@@ -74,6 +79,11 @@ class QueryReplica:
         settings = Settings.from_environment(environment)
         self._engine = QueryEngine(settings, SystemClock())
         self._engine.start()
+        self._line = LineEnd({name: getattr(self, name) for name in _ASKED_OVER_LINE})
+
+    async def line(self) -> str:
+        """Name of the straight line to this engine, see `serving.engine_line`."""
+        return await self._line.name()
 
     async def query(
         self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int | None = None
@@ -120,57 +130,74 @@ async def _caught(answer: Awaitable[Answered]) -> Answered | Refusal:
 
 
 class RemoteQuery:
-    """QueryPort over a Serve handle."""
+    """QueryPort over the straight line to the engine, and over its Serve handle where there is none."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, clock: Clock, *, straight: bool = True) -> None:
+        """
+        Args:
+            straight: there is one engine; of several, Serve chooses for each question.
+        """
         self._handle = handle
+        self._line = Line(self._name, clock) if straight else None
 
     async def query(
         self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int | None = None
     ) -> Answer:
-        answer: Answer | Refusal = await self._handle.query.remote(scope, kind, tuple(parameters), now_us=now_us)
-        return _raised(answer)
+        answer: Answer = await self._asked("query", scope, kind, tuple(parameters), now_us=now_us)
+        return answer
 
     async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
-        answers: list[Answer | HubError] = await self._handle.batch.remote(scope, tuple(asked), now_us=now_us)
+        answers: list[Answer | HubError] = await self._asked("batch", scope, tuple(asked), now_us=now_us)
         return answers
 
     async def search(self, scope: TenantScope, parameters: Parameters) -> Answer:
-        answer: Answer | Refusal = await self._handle.search.remote(scope, tuple(parameters))
-        return _raised(answer)
+        answer: Answer = await self._asked("search", scope, tuple(parameters))
+        return answer
 
     async def traces(self, scope: TenantScope, parameters: Parameters) -> Answer:
-        answer: Answer | Refusal = await self._handle.traces.remote(scope, tuple(parameters))
-        return _raised(answer)
+        answer: Answer = await self._asked("traces", scope, tuple(parameters))
+        return answer
 
     async def trace(self, scope: TenantScope, trace_id: str) -> Answer:
-        answer: Answer | Refusal = await self._handle.trace.remote(scope, trace_id)
-        return _raised(answer)
+        answer: Answer = await self._asked("trace", scope, trace_id)
+        return answer
 
     async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer:
-        answer: Answer | Refusal = await self._handle.dead_letters.remote(scope, tuple(parameters))
-        return _raised(answer)
+        answer: Answer = await self._asked("dead_letters", scope, tuple(parameters))
+        return answer
 
     async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
-        response = self._handle.sql.remote(scope, request)
+        answer: SqlRows = await self._asked("sql", scope, request)
+        return answer
+
+    async def catalog(self) -> Answer:
+        answer: Answer = await self._asked("catalog")
+        return answer
+
+    async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._asked("ledger_committed", scope, journals)
+        return answer
+
+    async def moved(self, known: Mapping[str, int], wait_s: float) -> dict[str, ChangedDays]:
+        gained: dict[str, ChangedDays] = await self._asked("moved", dict(known), wait_s)
+        return gained
+
+    async def _name(self) -> str:
+        return str(await self._handle.line.remote())
+
+    async def _asked(self, method: str, *given: Any, **named: Any) -> Any:
+        if self._line is not None and self._line.ready():
+            try:
+                return _raised(await self._line.ask(method, *given, **named))
+            except LineLost:
+                # It changes nothing to ask again.
+                pass
+        response = getattr(self._handle, method).remote(*given, **named)
         try:
-            answer: SqlRows | Refusal = await response
+            return _raised(await response)
         except asyncio.CancelledError:
             response.cancel()
             raise
-        return _raised(answer)
-
-    async def catalog(self) -> Answer:
-        answer: Answer | Refusal = await self._handle.catalog.remote()
-        return _raised(answer)
-
-    async def ledger_committed(self, scope: TenantScope, journals: tuple[str, ...] = ()) -> dict[str, Any]:
-        answer: dict[str, Any] | Refusal = await self._handle.ledger_committed.remote(scope, journals)
-        return _raised(answer)
-
-    async def moved(self, known: Mapping[str, int], wait_s: float) -> dict[str, ChangedDays]:
-        gained: dict[str, ChangedDays] = await self._handle.moved.remote(dict(known), wait_s)
-        return gained
 
 
 def _raised(answer: Answered | Refusal) -> Answered:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from cluster.lake.changes import changes, day_start_us
+from cluster.lake.changes import Changes, changes, day_start_us
 from cluster.lake.scan import Snapshot
 from cluster.lake.tables import MINUTES, ROLLUPS, uri
 from cluster.tenancy import TenantScope
@@ -23,8 +23,8 @@ ByDay = dict[int, dict[str, list[str]]]
 class RolledFiles:
     """The files of one set of snapshots that hold each row of the minute partials once, for each tier.
 
-    Those of the tier's own table with the minute files that are not rolled into it; where the log does not tell which
-    those are, the minute files alone.
+    Those of the tier's own table with the minute files that are not rolled into it. Of days that lost rows, and of all
+    days where the log does not tell which were rolled, the minute files alone; but never of days whose minutes expired.
     """
 
     def __init__(self, lake: Path, snapshots: Mapping[str, Snapshot]) -> None:
@@ -72,12 +72,28 @@ class RolledFiles:
 
     def _files(self, name: str) -> Iterator[tuple[str, str, str]]:
         minutes, own = self._snapshots[MINUTES], self._snapshots[name]
-        lacking = changes(self._root, own.rolled + 1, minutes.version) if name != MINUTES else None
-        if lacking is None or lacking.rewritten:
-            own = minutes
-        else:
-            for (tenant, event_date), path in lacking.appended:
-                yield tenant, event_date, str(self._root / path)
-        for tenant, files in own.by_tenant.items():
-            for one in files:
-                yield tenant, one.event_date, one.path
+        if name == MINUTES:
+            yield from _listed(own)
+            return
+        lacking = changes(self._root, own.rolled + 1, minutes.version)
+        for tenant, event_date, path in _listed(own):
+            if not _anew(tenant, event_date, lacking, minutes):
+                yield tenant, event_date, path
+        for (tenant, event_date), path in lacking.appended if lacking else ():
+            yield tenant, event_date, str(self._root / path)
+        for tenant, event_date, path in _listed(minutes) if lacking is None or lacking.rewritten else ():
+            if _anew(tenant, event_date, lacking, minutes):
+                yield tenant, event_date, path
+
+
+def _listed(snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
+    for tenant, files in snapshot.by_tenant.items():
+        for one in files:
+            yield tenant, one.event_date, one.path
+
+
+def _anew(tenant: str, event_date: str, lacking: Changes | None, minutes: Snapshot) -> bool:
+    """Whether a day is read from the minutes rather than from what was rolled."""
+    if lacking is not None and (tenant, event_date) not in lacking.rewritten:
+        return False
+    return day_start_us(event_date) >= minutes.floors.get(tenant, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from cluster.errors import HubError
+from cluster.lake.expired import EXPIRED
 
 Partition = tuple[str, str]
 _EPOCH: Final = date(1970, 1, 1)
@@ -32,10 +32,17 @@ class Changes:
         appended: (partition, path below the table) of each file that brought rows, in the order of commits. It may
             have been compacted away since; it stays on disk until vacuum.
         rewritten: partitions, (tenant_id, event_date), that lost rows: only reading them anew is surely right.
+        expired: partitions that left because of their age; what was rolled from them stays.
     """
 
     appended: tuple[tuple[Partition, str], ...] = ()
     rewritten: frozenset[Partition] = frozenset()
+    expired: frozenset[Partition] = frozenset()
+
+    @property
+    def partitions(self) -> frozenset[Partition]:
+        """All of which any row came or went."""
+        return frozenset(partition for partition, _ in self.appended) | self.rewritten | self.expired
 
 
 def changes(root: Path, first: int, last: int) -> Changes | None:
@@ -46,12 +53,14 @@ def changes(root: Path, first: int, last: int) -> Changes | None:
     """
     appended: list[tuple[Partition, str]] = []
     rewritten: set[Partition] = set()
+    expired: set[Partition] = set()
     for version in range(first, last + 1):
         try:
             log = (root / "_delta_log" / f"{version:020d}.json").read_bytes()
         except FileNotFoundError:
             return None
-        for kind, told in _moves(log):
+        moves, aged = _moves(log)
+        for kind, told in moves:
             values = told.get("partitionValues")
             if not values:
                 # Foreign writers may leave them out of a removal.
@@ -60,10 +69,9 @@ def changes(root: Path, first: int, last: int) -> Changes | None:
             if kind == "add":
                 appended.append((partition, inside(unquote(str(told["path"])))))
             else:
-                rewritten.add(partition)
-    return Changes(
-        tuple((partition, path) for partition, path in appended if partition not in rewritten), frozenset(rewritten)
-    )
+                (expired if aged else rewritten).add(partition)
+    kept = tuple((partition, path) for partition, path in appended if partition not in rewritten)
+    return Changes(kept, frozenset(rewritten), frozenset(expired - rewritten))
 
 
 def day_start_us(event_date: str) -> int:
@@ -82,9 +90,12 @@ def inside(path: str) -> str:
     return path
 
 
-def _moves(log: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+def _moves(log: bytes) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
+    """Files that brought or took rows, and whether it was their age that took them."""
+    moves: list[tuple[str, dict[str, Any]]] = []
+    aged = False
     for line in log.splitlines():
         action = msgspec.json.decode(line)
-        for kind in ("add", "remove"):
-            if kind in action and action[kind].get("dataChange", True):
-                yield kind, action[kind]
+        aged = aged or action.get("txn", {}).get("appId") == EXPIRED
+        moves += [(k, action[k]) for k in ("add", "remove") if k in action and action[k].get("dataChange", True)]
+    return moves, aged

@@ -7,7 +7,6 @@ the table read again before anybody is told.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,23 +15,28 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
+from cluster.clock import Clock, SystemClock
 from cluster.errors import CommitLost
+from cluster.lake.expired import NOTHING, Expired, expired
 from cluster.lake.files import sync_file, sync_folder
 from cluster.lake.stage import StagedFile
 from cluster.lake.tables import PARTITION_COLUMNS, Table, open_or_create
 
 CHECKPOINT_EVERY: Final = 50
+_SYSTEM: Final = SystemClock()
 _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 class TableWriter:
     """The only writer of one table in one region. Not thread-safe; the committer owns it."""
 
-    def __init__(self, lake: Path, table: Table) -> None:
+    def __init__(self, lake: Path, table: Table, clock: Clock = _SYSTEM) -> None:
         self.table = table
+        self._clock = clock
         # Folder that the paths of its files are below.
         self.root = lake / table.name
         self._handle = open_or_create(lake, table)
+        self._expired = NOTHING
         self._since_checkpoint = 0
         self._known: dict[str, int] = {}
 
@@ -67,7 +71,7 @@ class TableWriter:
             CommitLost: the table does not show the commit when read again.
             deltalake.exceptions.CommitFailedError: another writer committed for the same journal.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._clock.now_us() // 1_000
         actions: list[AddAction | RemoveAction] = [
             RemoveAction(
                 path=str(file["path"]),
@@ -100,7 +104,7 @@ class TableWriter:
         Returns:
             The new table version, durable and re-read.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._clock.now_us() // 1_000
         actions: list[AddAction | RemoveAction] = [*removed]
         actions += [
             AddAction(
@@ -115,8 +119,13 @@ class TableWriter:
         ]
         return self._commit(actions, [])
 
+    def expired(self) -> Expired:
+        """What left the table because of its age."""
+        self._expired = expired(self._handle, self.root, self._expired)
+        return self._expired
+
     def active_files(self) -> list[dict[str, object]]:
-        """Files of the current snapshot: `path`, `size_bytes`, `num_records`, partition values."""
+        """Files of the current snapshot: `path`, `size_bytes`, `num_records`, `modification_time`, partitions."""
         rows: list[dict[str, object]] = pa.table(self._handle.get_add_actions(flatten=True)).to_pylist()
         return rows
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from cluster.lake.expired import expired
 from cluster.lake.tables import ANCHOR, uri
 
 
@@ -20,11 +21,13 @@ class Committed:
     Attributes:
         rows: rows of each tenant.
         sequences: last committed seal of each journal asked for, 0 for none.
+        expired: rows of each tenant that were there and left because of their age.
     """
 
     version: int
     rows: dict[str, int]
     sequences: dict[str, int]
+    expired: dict[str, int] = field(default_factory=dict)
 
 
 def committed_counts(lake: Path, journals: Sequence[str]) -> Committed:
@@ -37,4 +40,5 @@ def committed_counts(lake: Path, journals: Sequence[str]) -> Committed:
         for tenant, count in zip(tenants, actions.column("num_records").to_pylist(), strict=True):
             rows[tenant] += count
     sequences = {journal: int(table.transaction_version(journal) or 0) for journal in journals}
-    return Committed(int(table.version()), dict(rows), sequences)
+    gone = expired(table, lake / ANCHOR)
+    return Committed(int(table.version()), dict(rows), sequences, dict(gone.rows))

@@ -14,9 +14,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from cluster.lake.changes import TableUnreadable, inside
+from cluster.lake.expired import NOTHING, expired
 from cluster.lake.tables import MINUTES, TABLES, uri
 from cluster.tenancy import TenantScope
 
+_DAY_US: Final = 86_400_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Other writers cut statistics to milliseconds, downwards.
 _STATISTICS_SLACK_US: Final = 1_000
@@ -49,12 +51,14 @@ class Snapshot:
         version: Delta version; -1 while the table does not exist.
         by_tenant: each tenant's active files.
         rolled: last version of the minute roll-ups that is in this table; 0 for tables that are not rolled from them.
+        floors: by tenant, the first instant from which on no row left because of its age, in microseconds.
     """
 
     table: str
     version: int = -1
     by_tenant: Mapping[str, tuple[ActiveFile, ...]] = field(default_factory=dict)
     rolled: int = 0
+    floors: Mapping[str, int] = field(default_factory=dict)
 
 
 def files(scope: TenantScope, snapshot: Snapshot, from_us: int, to_us: int) -> list[ActiveFile]:
@@ -100,6 +104,7 @@ class TableReader:
         self._root = Path(uri(lake, table)).absolute()
         self._time_column = TABLES[table].time_column
         self._handle: DeltaTable | None = None
+        self._expired = NOTHING
         self.snapshot = Snapshot(table)
 
     def refresh(self) -> Snapshot:
@@ -122,9 +127,10 @@ class TableReader:
             one = known.get(path) or self._file(path, row)
             by_tenant.setdefault(one.tenant_id, []).append(one)
         rolled = handle.transaction_version(MINUTES) or 0
-        self.snapshot = Snapshot(
-            self.snapshot.table, version, {tenant: tuple(active) for tenant, active in by_tenant.items()}, int(rolled)
-        )
+        active = {tenant: tuple(found) for tenant, found in by_tenant.items()}
+        self._expired = expired(handle, self._root, self._expired)
+        floors = {tenant: day * _DAY_US for tenant, day in self._expired.floors.items()}
+        self.snapshot = Snapshot(self.snapshot.table, version, active, int(rolled), floors)
         return self.snapshot
 
     def transaction_versions(self, applications: Iterable[str]) -> dict[str, int]:
@@ -159,7 +165,7 @@ class TableReader:
             size_bytes=int(row["size_bytes"]),
             row_count=-1 if rows is None else int(rows),
             from_us=start if low is None else _us(low),
-            to_us=start + 86_400_000_000 - 1 if high is None else _us(high) + _STATISTICS_SLACK_US,
+            to_us=start + _DAY_US - 1 if high is None else _us(high) + _STATISTICS_SLACK_US,
         )
 
 

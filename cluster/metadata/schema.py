@@ -37,6 +37,16 @@ tenants: Final = Table(
     Column("burst_s", Float),
 )
 
+# How long a tenant keeps its rows, where that is not the hub's own setting; days, 0 for ever.
+retentions: Final = Table(
+    "retentions",
+    _metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("hot_days", Integer, nullable=False),
+    Column("warm_days", Integer, nullable=False),
+    Column("cold_days", Integer, nullable=False),
+)
+
 # Dead letters whose content was taken after all, so that no later replay sends it again.
 replayed_dead_letters: Final = Table(
     "replayed_dead_letters",
@@ -248,6 +258,17 @@ MIGRATIONS: Final = (
                 created_at_us BIGINT NOT NULL)""",
             # From a key to the one it took over from, when a board's owner is looked for.
             "CREATE INDEX api_keys_successor ON api_keys (replaced_by)",
+        ),
+    ),
+    Migration(
+        5,
+        "retention of tenants",
+        (
+            """CREATE TABLE retentions (
+                tenant_id TEXT PRIMARY KEY REFERENCES tenants (tenant_id),
+                hot_days INTEGER NOT NULL,
+                warm_days INTEGER NOT NULL,
+                cold_days INTEGER NOT NULL)""",
         ),
     ),
 )

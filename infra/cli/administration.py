@@ -130,6 +130,27 @@ def tenant_quota(
     _show(hub.ask("PUT", path, json=limits) if changes else hub.ask("GET", path), as_json)
 
 
+@tenants.command("retention")
+def tenant_retention(
+    tenant: Annotated[str, typer.Argument(help="Id of the tenant.")],
+    *,
+    hot_days: Annotated[int | None, typer.Option(help="Days of events and minutes; 0 for ever.")] = None,
+    warm_days: Annotated[int | None, typer.Option(help="Days of hours; 0 for ever.")] = None,
+    cold_days: Annotated[int | None, typer.Option(help="Days of days; 0 for ever.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Back to the hub's own settings.")] = False,
+    data: DataOption = None,
+    url: UrlOption = "",
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show how long a tenant's rows stay; with any option set it, what is not given to the hub's own settings."""
+    days = {"hot_days": hot_days, "warm_days": warm_days, "cold_days": cold_days}
+    path = f"/api/v1/tenants/{quote(tenant, safe='')}/retention"
+    hub = HubHttp.of(data, url=url, key=key)
+    changes = reset or any(value is not None for value in days.values())
+    _show(hub.ask("PUT", path, json=days) if changes else hub.ask("GET", path), as_json)
+
+
 def _about(tenant: str) -> dict[str, str]:
     """The query that names a tenant; a body never does."""
     return {"tenant": tenant} if tenant else {}

@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from cluster.errors import NotFound, RequestInvalid
 from models.correlate.trace import assemble
+from models.query.ages import aged, gone, moved_out
 from models.query.allocation import allocate, parse_allocation, plan_allocation
 from models.query.cohort import cohort, parse_cohort
 from models.query.comparison import compare, parse_compare_question, plan_compare
@@ -19,12 +20,13 @@ from models.query.funnel import funnel, parse_funnel
 from models.query.parameters import Parameters, collect, one
 from models.query.past import Past, parse_past
 from models.query.percentile import parse_percentile, percentile, plan_percentile
-from models.query.plan import Plan, choose
+from models.query.plan import NO_FLOORS, Floors, Plan, choose
 from models.query.ratio import parse_ratio, plan_ratio, ratio
 from models.query.request import MetricsRequest, parse_metrics
 from models.query.search import SearchRequest, parse_search, parse_trace_id
 from models.query.session import parse_session, session
 from models.query.source import Context, Source
+from models.query.times import Range
 from models.query.top import parse_top, plan_top, top
 
 Request = TypeVar("Request")
@@ -51,6 +53,7 @@ class Question:
 
     Attributes:
         past: the version of the table it is about; None for the newest.
+        floors: what has expired of the rows it may see.
     """
 
     kind: str
@@ -58,6 +61,7 @@ class Question:
     plans: tuple[Plan, ...]
     execute: Callable[[Any, tuple[Plan, ...], Source], dict[str, Any]]
     past: Past | None = None
+    floors: Floors = NO_FLOORS
 
     @property
     def from_rollups(self) -> bool:
@@ -65,8 +69,12 @@ class Question:
         return any(plan.from_rollups for plan in self.plans)
 
     def answer(self, source: Source) -> dict[str, Any]:
-        """The answer without `version`."""
-        return self.execute(self.request, self.plans, source)
+        """The answer without `version`; `expired_before` where rows it asks for may have expired."""
+        spans: list[Range | None] = [span for plan in self.plans for span in plan.ranges]
+        told: dict[str, Any] = {}
+        for span in spans or [getattr(self.request, "span", None)]:
+            told |= gone(span, self.floors, from_rollups=self.from_rollups)
+        return self.execute(self.request, self.plans, source) | told
 
 
 def ask(kind: str, parameters: Parameters, context: Context) -> Question:
@@ -80,8 +88,11 @@ def ask(kind: str, parameters: Parameters, context: Context) -> Question:
     if kind not in KINDS:
         raise RequestInvalid(f"kind {kind[:40]!r} is not one", hint=near(kind, KIND_NAMES))
     found = KINDS[kind]
+    if context.floors != NO_FLOORS:
+        parameters = moved_out(kind, parameters, context.floors, now_us=context.now_us)
     request = found.parse(parameters, context)
-    return Question(kind, request, found.plan(request, context.groups_max), found.execute)
+    plans = tuple(aged(plan, context.floors) for plan in found.plan(request, context.groups_max))
+    return Question(kind, request, plans, found.execute, floors=context.floors)
 
 
 def _as_of(parameters: Parameters, context: Context) -> Question:
@@ -89,7 +100,9 @@ def _as_of(parameters: Parameters, context: Context) -> Question:
     kind, past, rest = parse_past(parameters, now_us=context.now_us)
     if kind in ("as_of", *_FROM_FILES):
         raise RequestInvalid(f"of={kind!r} has no past version", hint="of is a kind about measures, as aggregate.")
-    question = ask(kind, rest, replace(context, now_us=past.at_us or context.now_us))
+    # A past version has its own rows, those that expired since included.
+    context = replace(context, now_us=past.at_us or context.now_us, floors=NO_FLOORS)
+    question = ask(kind, rest, context)
     # Hours and days are rolled from the minutes later than those are written: only the minutes stand for one moment.
     plans = tuple(
         replace(plan, tier="rollup_1m", reason="minute roll-ups of a past version") if plan.from_rollups else plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, Literal
 
 from cluster.errors import RequestInvalid
@@ -27,6 +28,30 @@ VALUES_MAX: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
+class Floors:
+    """First instants, each a midnight in microseconds, from which on every row is there; 0 where none has gone.
+
+    Attributes:
+        minutes_us: of events and minute roll-ups.
+        hours_us: of hour roll-ups.
+        days_us: of day roll-ups.
+    """
+
+    minutes_us: int = 0
+    hours_us: int = 0
+    days_us: int = 0
+
+    def window_us(self, at_us: int) -> int:
+        """Length of the shortest windows that are left of an instant."""
+        if at_us >= self.minutes_us:
+            return MINUTE_US
+        return HOUR_US if at_us >= self.hours_us else DAY_US
+
+
+NO_FLOORS: Final = Floors()
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """A part of a range and the roll-up table that answers it; it begins and ends with a window of that table."""
 
@@ -42,12 +67,14 @@ class Plan:
         tier: coarsest table that answers a part of the range.
         reason: why that table, for the person who wonders about the time it took.
         groups_max: groups told one by one; with more, the largest are and the rest is folded into one.
+        floors: what has expired of the days it asks for.
     """
 
     request: MetricsRequest
     tier: Tier
     reason: str
     groups_max: int
+    floors: Floors = NO_FLOORS
 
     @property
     def from_rollups(self) -> bool:
@@ -68,7 +95,19 @@ class Plan:
 
     def pieces(self, span: Range) -> tuple[Piece, ...]:
         """The range cut so that whole days and hours come from their tables and the rest from finer ones."""
-        return _cut(span, tuple(one for one in _WINDOWS if one[1] <= dict(_WINDOWS)[self.tier]))
+        allowed = dict(_WINDOWS)[self.tier]
+        edges = sorted({span.from_us, span.to_us, *self._floors_inside(span)})
+        cut: list[Piece] = []
+        for from_us, to_us in pairwise(edges):
+            left_us = self.floors.window_us(from_us)
+            cut += _cut(
+                Range(from_us, to_us), tuple(one for one in _WINDOWS if left_us <= one[1] <= max(allowed, left_us))
+            )
+        return tuple(cut)
+
+    def _floors_inside(self, span: Range) -> tuple[int, ...]:
+        floors = (self.floors.hours_us, self.floors.minutes_us)
+        return tuple(floor for floor in floors if span.from_us < floor < span.to_us)
 
     @property
     def columns(self) -> tuple[str, ...]:

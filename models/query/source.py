@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from models.query.partials import Partials
-from models.query.plan import Plan
+from models.query.plan import NO_FLOORS, Floors, Plan
 from models.query.search import SearchRequest
 from models.query.sql import Fragment, Run
 from models.query.times import Range
@@ -32,11 +32,13 @@ class Context:
         now_us: what relative times stand on.
         tenants: whose rows will be seen.
         groups_max: groups an answer may tell one by one.
+        floors: what has expired of the tenants' rows.
     """
 
     now_us: int
     tenants: tuple[str, ...]
     groups_max: int
+    floors: Floors = NO_FLOORS
 
 
 class Source(Protocol):

@@ -25,8 +25,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import httpx2
-
 from cluster.clock import SystemClock
 from cluster.sdk.client import HubClient
 from cluster.settings import Settings
@@ -34,6 +32,7 @@ from cluster.tenancy import DEFAULT_TENANT, TenantId, TenantScope
 from models.aggregate.rollup import MINUTE_US
 from models.query.times import format_instant
 from serving.query_engine import QueryEngine
+from tests.bench.connections import Connections
 from tests.bench.query_rival import compared
 from tests.bench.query_rows import DAY_US, Recorded, fill, recorded, slices
 
@@ -245,29 +244,26 @@ async def _in_process(folder: Path, options: argparse.Namespace) -> dict[str, An
     if options.fairness:
         figures["fairness"] = await fairness(asked_by("bench-1"), asked_by(DEFAULT_TENANT), rounds=options.rounds)
     if options.rival:
-        figures["rival"] = await compared(engine, folder, scope)
+        figures["rival"] = await compared(engine, folder, scope, now_us=SystemClock().now_us())
     engine.close()
     return figures
 
 
 async def _over_http(url: str, key: str, options: argparse.Namespace) -> dict[str, Any]:
-    headers = {"authorization": f"Bearer {key}"}
-    limits = httpx2.Limits(max_connections=max(options.clients), max_keepalive_connections=max(options.clients))
-    async with httpx2.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=60.0) as client:
+    hub = Connections(url, key)
 
-        async def ask(route: str, pairs: Pairs) -> int:
-            path = "/api/v1/ledger" if route == "ledger" else f"/api/v1/metrics/{route}"
-            answer = await client.get(f"{path}?{urlencode(pairs)}")
-            answer.raise_for_status()
-            return len(answer.content)
+    async def ask(route: str, pairs: Pairs) -> int:
+        path = "/api/v1/ledger" if route == "ledger" else f"/api/v1/metrics/{route}"
+        return len(await hub.get(f"{path}?{urlencode(pairs)}"))
 
-        # The ledger knows of a commit before the query engine has read it, by up to HUB_REFRESH_S.
-        events, until_s = 0, time.perf_counter() + 60.0
-        while events < (options.events if options.ingest else 1) and time.perf_counter() < until_s:
-            counted = await client.get(f"/api/v1/metrics/aggregates?measure=event_count&from=-{options.days + 1}d")
-            counted.raise_for_status()
-            events = counted.json()["rows"][0]["values"]["event_count"]
-        return {"over": url, "events": events, "runs": await _runs(ask, options)}
+    # The ledger knows of a commit before the query engine has read it, by up to HUB_REFRESH_S.
+    events, until_s = 0, time.perf_counter() + 60.0
+    while events < (options.events if options.ingest else 1) and time.perf_counter() < until_s:
+        counted = await hub.get(f"/api/v1/metrics/aggregates?measure=event_count&from=-{options.days + 1}d")
+        events = json.loads(counted)["rows"][0]["values"]["event_count"]
+    figures = {"over": url, "events": events, "runs": await _runs(ask, options)}
+    hub.close()
+    return figures
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ DOORS = {
     ("POST", "/api/v1/tenants"): "admin",
     ("POST", "/api/v1/organisations"): "operate",
     ("GET", "/api/v1/tenants/default/quota"): "admin",
+    ("GET", "/api/v1/tenants/default/retention"): "admin",
     ("PUT", "/api/v1/tenants/default/quota"): "operate",
+    ("PUT", "/api/v1/tenants/default/retention"): "operate",
     ("GET", "/api/v1/tenants/default/projects"): "admin",
     ("POST", "/api/v1/tenants/default/projects"): "admin",
 }

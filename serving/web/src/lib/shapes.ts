@@ -34,6 +34,7 @@ export interface AggregateAnswer {
 export interface LedgerCounts {
   accepted?: number;
   committed?: number;
+  expired?: number;
   repeated?: number;
   dead_letters?: number;
   in_flight?: number;

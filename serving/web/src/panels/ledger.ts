@@ -22,7 +22,7 @@ const WORKING = new Set(['ready', 'running', 'open', 'ok', 'healthy', 'alive', '
 /** The counts of the whole hub; a ledger without them is added up from its tenants. */
 function totalOf(ledger: LedgerAnswer): LedgerCounts {
   if (ledger.total) return ledger.total;
-  const names = ['accepted', 'committed', 'repeated', 'dead_letters', 'in_flight', 'difference'] as const;
+  const names = ['accepted', 'committed', 'expired', 'repeated', 'dead_letters', 'in_flight', 'difference'] as const;
   const sum = (name: (typeof names)[number]): number =>
     (ledger.tenants ?? []).reduce((added, tenant) => added + (tenant[name] ?? 0), 0);
   return Object.fromEntries(names.map((name) => [name, sum(name)]));
@@ -38,7 +38,7 @@ function committed(ledger: LedgerAnswer): Gauge {
     : accepted === 0 ? 'No event accepted yet'
     : inFlight > 0 ? `${show(inFlight, 'count')} in flight, none missing` : 'Every event accounted for';
   return {
-    name: 'Committed', value: accepted > 0 ? Math.min(1, (total.committed ?? 0) / accepted) : null, full: 1, unit: 'ratio',
+    name: 'Committed', value: accepted > 0 ? Math.min(1, ((total.committed ?? 0) + (total.expired ?? 0)) / accepted) : null, full: 1, unit: 'ratio',
     ink: missing !== 0 ? 'bad' : 'good', note,
   };
 }

@@ -1,0 +1,106 @@
+"""The straight line to the engine carries answers, refusals and cancellations, and its end is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from cluster.clock import ManualClock
+from cluster.errors import RequestInvalid
+from serving.engine_line import Line, LineEnd, LineLost
+
+
+class Engine:
+    """Methods of every sort."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+
+    async def echo(self, *given: Any, **named: Any) -> Any:
+        return given, named
+
+    async def refuse(self) -> None:
+        raise RequestInvalid("no such thing", hint="Ask for another.")
+
+    async def odd(self) -> None:
+        class Unsendable(Exception):
+            pass
+
+        raise Unsendable("words")
+
+    async def wait(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+def run(work: Callable[[Line, LineEnd, Engine], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        engine = Engine()
+        end = LineEnd({name: getattr(engine, name) for name in ("echo", "refuse", "odd", "wait")})
+        line = Line(end.name, ManualClock())
+        assert not line.ready()
+        async with asyncio.timeout(10):
+            assert await line.connected()
+            await work(line, end, engine)
+        line.close()
+        end.close()
+
+    asyncio.run(whole())
+
+
+def test_answers_come_back_to_who_asked() -> None:
+    async def work(line: Line, end: LineEnd, engine: Engine) -> None:
+        large = b"x" * 3_000_000
+        told = await asyncio.gather(*(line.ask("echo", number, large[:number], now_us=number) for number in range(200)))
+        assert told == [((number, large[:number]), {"now_us": number}) for number in range(200)]
+        assert await line.ask("echo", large) == ((large,), {})
+
+    run(work)
+
+
+def test_refusals_keep_their_words_and_any_error_comes_back() -> None:
+    async def work(line: Line, end: LineEnd, engine: Engine) -> None:
+        with pytest.raises(RequestInvalid) as refused:
+            await line.ask("refuse")
+        assert refused.value.hint == "Ask for another."
+        with pytest.raises(RuntimeError, match="words"):
+            await line.ask("odd")
+        assert await line.ask("echo", 1) == ((1,), {})
+
+    run(work)
+
+
+def test_who_goes_away_takes_the_question_along() -> None:
+    async def work(line: Line, end: LineEnd, engine: Engine) -> None:
+        asking = asyncio.create_task(line.ask("wait"))
+        while (await line.ask("echo", 1)) and not asking.cancel():
+            pass
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await engine.cancelled.wait()
+
+    run(work)
+
+
+def test_a_line_that_ends_says_so_and_is_made_again() -> None:
+    async def work(line: Line, end: LineEnd, engine: Engine) -> None:
+        clock: Any = line._clock
+        asking = asyncio.create_task(line.ask("wait"))
+        await line.ask("echo", 1)
+        line.close()
+        with pytest.raises(LineLost):
+            await asking
+        assert not line.ready(), "it waits a while before it connects again"
+        with pytest.raises(LineLost):
+            await line.ask("echo", 1)
+        clock.advance(2)
+        assert await line.connected()
+        assert await line.ask("echo", 2) == ((2,), {})
+
+    run(work)
