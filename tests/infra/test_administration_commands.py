@@ -87,3 +87,14 @@ def test_a_quota_is_set_whole_shown_and_reset() -> None:
 def test_a_refusal_is_told_by_the_hub() -> None:
     with pytest.raises(HubRefused, match=r"404 not_found|403 forbidden"):
         run(administration.keys, "create", "--tenant", "nobody")
+
+
+def test_a_retention_is_set_shown_and_reset() -> None:
+    def told(*words: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(run(administration.tenants, "retention", "default", *words, "--json"))
+        return answer
+
+    hubs = {"tenant_id": "default", "hot_days": 30, "warm_days": 90, "cold_days": 365, "own": False}
+    assert told() == hubs
+    assert told("--hot-days", "7") == hubs | {"hot_days": 7, "own": True} == told()
+    assert told("--reset") == hubs
