@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import structlog
 from deltalake.exceptions import DeltaError
 
 from actors.compaction import Compactor
+from actors.corrections import Correction, Corrections
 from actors.expiry import Expiry, Retentions
 from actors.intake import Registration, Seal
 from actors.rollover import Rollover
@@ -25,6 +26,7 @@ from cluster.lake.commit import TableWriter
 from cluster.lake.files import make_folder, replace
 from cluster.lake.stage import StagedFile
 from cluster.lake.tables import ANCHOR, TABLES
+from cluster.lake.upgrade import upgrade
 from cluster.lake.vacuum import vacuum
 from cluster.retention import Retention
 from cluster.settings import Settings
@@ -70,6 +72,11 @@ class Committer:
         self._incarnations: dict[int, Registration] = {}
         self._load()
         self._writers = {name: TableWriter(settings.lake, table, clock) for name, table in TABLES.items()}
+        for name, writer in self._writers.items():
+            if rewritten := upgrade(settings.lake, writer, clock):
+                log.info("table_upgraded", table=name, files=rewritten)
+        self._corrections = Corrections(settings.lake, self._writers)
+        self._corrections.resume()
         self._compactor = Compactor(settings, self._writers)
         self._vacuumed_s = float("-inf")
         self._rollover = Rollover(settings, self._writers, clock=clock)
@@ -114,6 +121,26 @@ class Committer:
             self._incarnations[shard] = Registration(answer.epoch, journal or known.previous)
             self._save()
         return answer
+
+    # What jobs call
+
+    def correct(self, correction: Correction) -> None:
+        """Put rows told anew in place of committed ones, in events and roll-ups.
+
+        Raises: as `Corrections.apply`.
+        """
+        with self._lock:
+            self._corrections.apply(correction)
+
+    def notes(self) -> list[dict[str, Any]]:
+        """Notes of corrections whose audit line is not yet kept."""
+        with self._lock:
+            return self._corrections.notes()
+
+    def forget(self, identity: str) -> None:
+        """The audit line of a correction is kept."""
+        with self._lock:
+            self._corrections.forget(identity)
 
     def positions(self) -> Positions:
         """For each journal its latest seals, each with the events accepted by then, by tenant."""

@@ -62,7 +62,7 @@ class Compactor:
     def merge(self, chosen: Chosen) -> list[StagedFile]:
         """Write the rows of the chosen files as one file, not yet part of the table; needs no handle.
 
-        Only compaction removes files, so the chosen ones stay in the table until `swap`.
+        The chosen files stay on the disk whatever becomes of them; `swap` looks whether they are still the table's.
         """
         table = TABLES[chosen.table]
         root = self._settings.lake / table.name
@@ -75,7 +75,14 @@ class Compactor:
         return stage(self._settings.lake, table, rows, tenant_id=chosen.tenant_id, token=token)
 
     def swap(self, chosen: Chosen, merged: list[StagedFile]) -> None:
-        """Put the merged file in place of the chosen ones, in one commit; the caller holds the table handles."""
+        """Put the merged file in place of the chosen ones, in one commit; the caller holds the table handles.
+
+        Where a correction has told one of them anew meanwhile, the merged rows are of the past: they are left.
+        """
+        active = {str(file["path"]) for file in self._writers[chosen.table].active_files()}
+        if not active.issuperset(str(file["path"]) for file in chosen.files):
+            log.info("compaction_overtaken", table=chosen.table, files=len(chosen.files))
+            return
         now_ms = time.time_ns() // 1_000_000
         removed = [
             RemoveAction(

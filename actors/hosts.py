@@ -14,6 +14,7 @@ import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from actors.committer import Committer, Positions
+from actors.corrections import Correction, CorrectionStale
 from actors.intake import Registration, Seal
 from actors.lanes import Batch
 from actors.shard import Shard
@@ -64,6 +65,15 @@ class RemoteCommits:
     def commit(self, seal: Seal) -> int:
         return int(self._call("commit", seal))
 
+    def correct(self, correction: Correction) -> None:
+        self._call("correct", correction)
+
+    def notes(self) -> list[dict[str, Any]]:
+        return list(self._call("notes"))
+
+    def forget(self, identity: str) -> None:
+        self._call("forget", identity)
+
     def _call(self, method: str, *arguments: object) -> Any:
         while True:
             try:
@@ -74,7 +84,7 @@ class RemoteCommits:
                 log.warning("committer_away", method=method, error=type(error).__name__)
                 self._actor = None
             except RayTaskError as error:
-                if isinstance(error.cause, Fenced | SequenceGap):
+                if isinstance(error.cause, Fenced | SequenceGap | CorrectionStale):
                     raise error.cause from error
                 log.warning("commit_refused", method=method, error=str(error.cause)[:300])
             time.sleep(_RETRY_S)
@@ -142,6 +152,15 @@ class CommitterHost:
 
     def commit(self, seal: Seal) -> int:
         return self._committer.commit(seal)
+
+    def correct(self, correction: Correction) -> None:
+        self._committer.correct(correction)
+
+    def notes(self) -> list[dict[str, Any]]:
+        return self._committer.notes()
+
+    def forget(self, identity: str) -> None:
+        self._committer.forget(identity)
 
     def positions(self) -> Positions:
         return self._committer.positions()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 # Where compiled functions are.
-ROOMS: Final = ("cluster", "actors")
+ROOMS: Final = ("cluster", "actors", "models")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -20,6 +20,7 @@ from ray.serve.schema import LoggingConfig
 from starlette.types import Receive, Scope, Send
 
 from actors.pool import ShardPool
+from actors.warm import warm_pricing
 from cluster.clock import SystemClock
 from cluster.contract.warm import warm
 from cluster.metadata.schema import open_metadata
@@ -56,6 +57,7 @@ class Ingress:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         # Before the first request rather than with it.
         warm()
+        warm_pricing()
         clock = SystemClock()
         remote = RemoteQuery(query, clock, straight=self._settings.query_replicas == 1)
         self._query = QueryMemory(remote, self._settings, clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from serving.turns import Turns
 DECODE_THREADS: Final = 2
 # Below this a thread costs more than the decoding it would take off the event loop.
 _INLINE_BYTES_MAX: Final = 64 * 1024
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 Made = TypeVar("Made")
 
@@ -113,18 +116,27 @@ class Reception:
         self._decoding = Turns(DECODE_THREADS)
 
     async def events(
-        self, principal: Principal, body: bytes, *, content_type: str, encoding: str, module: str | None
+        self,
+        principal: Principal,
+        body: bytes,
+        *,
+        content_type: str,
+        encoding: str,
+        module: str | None,
+        idempotency_key: str | None = None,
     ) -> Receipt:
         """Rows of NDJSON, JSON, Arrow or Parquet.
 
         Raises:
-            RequestInvalid: `module` is not one of ours.
+            RequestInvalid: `module` is not one of ours, or the key is no key.
             BodyUnreadable, BodyTooLarge, MediaTypeUnsupported: the body as a whole cannot be taken.
             Busy: nothing acknowledged; the same body may be sent again.
         """
         if module is not None and module not in MODULES:
             raise RequestInvalid(f"module {module[:80]!r} is not one of {', '.join(MODULES)}")
-        context = self._context(principal, source="events", module=module)
+        if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+            raise RequestInvalid("Idempotency-Key is not 1 to 255 visible ASCII characters")
+        context = replace(self._context(principal, source="events", module=module), idempotency_key=idempotency_key)
 
         def work() -> Decoded:
             return decode(self._inflated(body, encoding), content_type=content_type, context=context)

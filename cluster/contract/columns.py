@@ -57,7 +57,11 @@ EVENT_SCHEMA: Final = pa.schema(
         pa.field("latency_ms", pa.float64()),
         pa.field("ttft_ms", pa.float64()),
         *(pa.field(name, pa.int64()) for name in TOKEN_FIELDS),
+        # What the sender told where `cost_is_sent`, else what the hub computed; null where neither is known.
         pa.field("cost_usd", MONEY),
+        # By the hub's prices, whatever was sent; null where no price holds. `price_version` names the price.
+        pa.field("cost_usd_computed", MONEY),
+        pa.field("cost_is_sent", pa.bool_()),
         # The token buckets a sender gave contradict its totals; kept as sent, never guessed.
         pa.field("usage_conflict", pa.bool_()),
         # JSON object text. Text rather than a map: what was sent is what is kept, digit for digit.
@@ -67,6 +71,10 @@ EVENT_SCHEMA: Final = pa.schema(
         pa.field("counted", pa.int16(), nullable=False),
     ]
 )
+
+# Columns that came to EVENT_SCHEMA after its first form: journals and files written before do not have them.
+LATER_COLUMNS: Final = ("cost_usd_computed", "cost_is_sent")
+FIRST_EVENT_SCHEMA: Final = pa.schema([one for one in EVENT_SCHEMA if one.name not in LATER_COLUMNS])
 
 DEAD_LETTER_SCHEMA: Final = pa.schema(
     [
@@ -126,3 +134,11 @@ ROLLUP_SCHEMA: Final = pa.schema(
         pa.field("sessions_sketch", pa.binary()),
     ]
 )
+
+
+def widened(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The rows in a schema that has more columns; those are null."""
+    columns = [
+        rows.column(one.name) if one.name in rows.schema.names else pa.nulls(rows.num_rows, one.type) for one in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -9,27 +9,36 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cluster.contract.columns import LATER_COLUMNS
 from cluster.contract.rows import hex_ids
 from cluster.hashing import combine, hash128, seed_of
 
 _SEED: Final = seed_of("event-id")
+_KEY_SEED: Final = seed_of("event-id-of-key")
 # Not what the sender said: when and where the hub took the row.
-_OURS: Final = frozenset({"event_id", "received_at", "counted", "usage_conflict"})
+_OURS: Final = frozenset({"event_id", "received_at", "counted", "usage_conflict", *LATER_COLUMNS})
 
 
-def fill_event_ids(columns: dict[str, pa.Array]) -> pa.StringArray:
-    """Event ids with the missing ones made.
+def fill_event_ids(
+    columns: dict[str, pa.Array], key: str | None = None, indexes: npt.NDArray[np.int64] | None = None
+) -> pa.StringArray:
+    """Event ids with the missing ones made: by the key of the request and the place in it, else by what a row says.
 
     Two equal rows of one body are two events: the second is told from the first by its ordinal among equals. The
     body sent again gives the same ids in the same order.
 
     Args:
         columns: every column of EVENT_SCHEMA.
+        key: of the request, `Idempotency-Key`.
+        indexes: (n,) number of each row in the body; needed with a key.
     """
     ids = columns["event_id"]
     if ids.null_count == 0:
         return ids
     missing = ids.is_null()
+    if key is not None and indexes is not None:
+        places = pc.binary_join_element_wise(key, pa.array(indexes).filter(missing).cast(pa.string()), "\x1f")
+        return _filled(ids, missing, hex_ids(hash128(places, _KEY_SEED)))
     words: npt.NDArray[np.uint64] | None = None
     for name, column in columns.items():
         if name in _OURS or column.null_count == len(column):
@@ -38,10 +47,11 @@ def fill_event_ids(columns: dict[str, pa.Array]) -> pa.StringArray:
         words = part if words is None else combine(words, part)
     if words is None:
         raise ValueError("rows without any column cannot be told apart")
-    made = hex_ids(_numbered(words))
-    if ids.null_count == len(ids):
-        return made
-    return pc.replace_with_mask(ids, missing, made)
+    return _filled(ids, missing, hex_ids(_numbered(words)))
+
+
+def _filled(ids: pa.StringArray, missing: pa.BooleanArray, made: pa.StringArray) -> pa.StringArray:
+    return made if ids.null_count == len(ids) else pc.replace_with_mask(ids, missing, made)
 
 
 def _text(column: pa.Array) -> pa.StringArray:

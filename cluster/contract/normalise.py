@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from cluster.clock import format_rfc3339
 from cluster.contract import vocabulary
-from cluster.contract.columns import EVENT_SCHEMA, TEXT_FIELDS, TOKEN_FIELDS
+from cluster.contract.columns import EVENT_SCHEMA, LATER_COLUMNS, TEXT_FIELDS, TOKEN_FIELDS
 from cluster.contract.documents import buffers, check_documents, single
 from cluster.contract.event import (
     FUTURE_US_MAX,
@@ -88,13 +88,16 @@ def _outcome(rows: RawRows, columns: dict[str, pa.Array], context: DecodeContext
         # A decoder that summed up buckets saw more than the columns show.
         columns["usage_conflict"] = pc.or_(columns["usage_conflict"], told.fill_null(False))
     columns["counted"] = _zeros(size, pa.int16())
+    # Told by the hub alone, when it prices the rows.
+    columns |= {name: pa.nulls(size, EVENT_SCHEMA.field(name).type) for name in LATER_COLUMNS}
     chosen = [columns[name] for name in _EVENT_COLUMNS]
     refused = [replace(refusal, message=f"{rows.place(refusal.index)}: {refusal.message}") for refusal in rows.refused]
+    indexes = rows.indexes
     if problems:
         keep = pa.array(problems.keep(size))
-        chosen = [column.filter(keep) for column in chosen]
+        chosen, indexes = [column.filter(keep) for column in chosen], indexes[problems.keep(size)]
         refused = sorted([*refused, *problems.refusals(rows)], key=lambda refusal: refusal.index)
-    chosen[0] = fill_event_ids(dict(zip(_EVENT_COLUMNS, chosen, strict=True)))
+    chosen[0] = fill_event_ids(dict(zip(_EVENT_COLUMNS, chosen, strict=True)), context.idempotency_key, indexes)
     events = pa.RecordBatch.from_arrays(chosen, schema=EVENT_SCHEMA)
     letters = dead_letters(refused, rows.original, context)
     return Decoded(events, letters, refused[:REFUSALS_LISTED_MAX], rows.row_count)

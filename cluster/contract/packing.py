@@ -3,8 +3,9 @@
 Of the columns of a usual body a third are null throughout and a quarter hold one value in every row; as plain Arrow
 they are four to twenty bytes a row, written to the journal and copied at every hop.
 
-Layout, little endian: magic, bytes of the first message, bit mask of null columns, bit mask of columns of one value;
-then an Arrow IPC message of one row with those values, then one of all rows with the other columns.
+Layout, little endian: magic, bytes of the first message, bit mask of null columns, bit mask of columns of one value,
+number of columns of the writer's schema; then an Arrow IPC message of one row with those values, then one of all rows
+with the other columns.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from cluster.contract.columns import EVENT_SCHEMA
+from cluster.contract.columns import EVENT_SCHEMA, FIRST_EVENT_SCHEMA, widened
 from cluster.contract.documents import single
 
 _MAGIC: Final = 0x314B4350  # "PCK1"; an Arrow IPC message begins with 0xFFFFFFFF
-_HEADER: Final = struct.Struct("<IIQQ8x")
+_HEADER: Final = struct.Struct("<IIQQI4x")
 _FIELDS: Final = tuple(EVENT_SCHEMA)
+# Forms of the schema in which journals were written, by their number of columns.
+_SCHEMAS: Final = {len(schema): tuple(schema) for schema in (FIRST_EVENT_SCHEMA, EVENT_SCHEMA)}
 # Columns of few words, whose rows are often alike; the others are not looked at.
 _OFTEN_ALIKE: Final = frozenset(
     (
         *("received_at", "region", "environment", "project_id", "module", "kind", "schema_version", "severity"),
         *("service", "provider", "model", "operation", "status", "cache_status", "guardrail_action"),
-        *("price_version", "usage_conflict", "counted"),
+        *("price_version", "cost_is_sent", "usage_conflict", "counted"),
     )
 )
 
@@ -51,7 +54,7 @@ def pack(batch: pa.RecordBatch) -> pa.Buffer:
     rest = batch.select(others).serialize()
     sink = pa.allocate_buffer(_HEADER.size + first.size + rest.size)
     view = memoryview(sink)
-    _HEADER.pack_into(view, 0, _MAGIC, first.size, null, one)
+    _HEADER.pack_into(view, 0, _MAGIC, first.size, null, one, len(_FIELDS))
     view[_HEADER.size : _HEADER.size + first.size] = memoryview(first)
     view[_HEADER.size + first.size :] = memoryview(rest)
     return sink
@@ -60,25 +63,35 @@ def pack(batch: pa.RecordBatch) -> pa.Buffer:
 def unpack(packed: pa.Buffer) -> pa.RecordBatch:
     """The rows of `pack`, as views of its bytes where rows differ; also of a plain Arrow IPC message."""
     if packed.size < _HEADER.size or int.from_bytes(packed[:4].to_pybytes(), "little") != _MAGIC:
-        return pa.ipc.read_record_batch(packed, EVENT_SCHEMA)
-    _, first_bytes, null, one = _HEADER.unpack(packed[: _HEADER.size].to_pybytes())
-    alike = pa.schema([field for place, field in enumerate(_FIELDS) if one >> place & 1])
-    others = pa.schema([field for place, field in enumerate(_FIELDS) if not (null | one) >> place & 1])
+        return _plain(packed)
+    _, first_bytes, null, one, count = _HEADER.unpack(packed[: _HEADER.size].to_pybytes())
+    fields = _SCHEMAS[count]
+    alike = pa.schema([field for place, field in enumerate(fields) if one >> place & 1])
+    others = pa.schema([field for place, field in enumerate(fields) if not (null | one) >> place & 1])
     values = iter(pa.ipc.read_record_batch(packed.slice(_HEADER.size, first_bytes), alike).columns)
     rest = pa.ipc.read_record_batch(packed.slice(_HEADER.size + first_bytes), others)
     size = rest.num_rows
     columns = iter(rest.columns)
-    return pa.RecordBatch.from_arrays(
+    rows = pa.RecordBatch.from_arrays(
         [
             _nulls(field.type, size)
             if null >> place & 1
             else pa.repeat(next(values)[0], size)
             if one >> place & 1
             else next(columns)
-            for place, field in enumerate(_FIELDS)
+            for place, field in enumerate(fields)
         ],
-        schema=EVENT_SCHEMA,
+        schema=pa.schema(fields),
     )
+    return rows if count == len(_FIELDS) else widened(rows, EVENT_SCHEMA)
+
+
+def _plain(message: pa.Buffer) -> pa.RecordBatch:
+    try:
+        return pa.ipc.read_record_batch(message, EVENT_SCHEMA)
+    except (OSError, pa.ArrowInvalid):
+        # Journaled by a hub from before the later columns; whatever else is wrong is so for both forms.
+        return widened(pa.ipc.read_record_batch(message, FIRST_EVENT_SCHEMA), EVENT_SCHEMA)
 
 
 def _is_alike(column: pa.Array) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
 from typing import Any, Final
@@ -59,6 +59,7 @@ class Price:
         matches: names of the model in lower case; one that ends in `*` stands for all that begin so.
         to_us: first instant it no longer holds; None: until the next price.
         steps: ascending by `input_tokens_above`, the first at -1, which no call is below.
+        version: names these amounts and no others: a price that says anything else has another version.
     """
 
     provider: str
@@ -68,13 +69,13 @@ class Price:
     to_us: int | None
     matches: tuple[str, ...]
     steps: tuple[Step, ...]
+    version: str = field(init=False, compare=False)
 
-    @property
-    def version(self) -> str:
-        """Names these amounts and no others: a price that says anything else has another version."""
+    def __post_init__(self) -> None:
         said = repr((self.provider, self.model, self.tier, self.from_us, self.to_us, self.matches, self.steps))
         digest = hashlib.blake2b(said.encode(), digest_size=5).hexdigest()
-        return f"{self.provider}/{self.model}@{_rfc3339(self.from_us)[:10]}:{self.tier}#{digest}"
+        version = f"{self.provider}/{self.model}@{_rfc3339(self.from_us)[:10]}:{self.tier}#{digest}"
+        object.__setattr__(self, "version", version)
 
 
 def read_price(said: Mapping[str, Any], *, from_us: int) -> Price:

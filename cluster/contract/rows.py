@@ -32,6 +32,7 @@ class DecodeContext:
         module: module of rows that name none.
         project_id: project of the credential; rows that name another are refused.
         source: name of the door, kept with dead letters.
+        idempotency_key: of the request; ids of rows without one follow from it and from their place in the body.
         inflated_bytes_max: ceiling of what a columnar body may unpack to in memory.
     """
 
@@ -41,6 +42,7 @@ class DecodeContext:
     project_id: str | None = None
     module: str | None = None
     source: str = "events"
+    idempotency_key: str | None = None
     rows_max: int = 200_000
     row_bytes_max: int = 2 * 1024 * 1024
     inflated_bytes_max: int = 128 * 1024 * 1024

@@ -38,9 +38,15 @@ def recent_identities(lake: Path, *, rows_max: int) -> Iterator[tuple[TenantId, 
         rows += file["num_records"]
         chosen.append(file)
     for file in reversed(chosen):
-        parquet = pq.ParquetFile(lake / ANCHOR / file["path"], page_checksum_verification=True)
-        for batch in parquet.iter_batches(65_536, columns=list(IDENTITY)):
-            yield TenantId(file["partition.tenant_id"]), _widened(batch)
+        for batch in identities(lake / ANCHOR / file["path"]):
+            yield TenantId(file["partition.tenant_id"]), batch
+
+
+def identities(path: Path | str) -> Iterator[pa.RecordBatch]:
+    """Identity columns of one file of events, as rows of EVENT_SCHEMA whose other columns are null."""
+    parquet = pq.ParquetFile(path, page_checksum_verification=True)
+    for batch in parquet.iter_batches(65_536, columns=list(IDENTITY)):
+        yield _widened(batch)
 
 
 def _widened(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -64,7 +64,7 @@ TABLES: Final[dict[str, Table]] = {
         dictionary=(
             *("project_id", "region", "environment", "module", "kind", "schema_version", "severity", "service"),
             *("provider", "model", "operation", "status", "cache_status", "guardrail_action", "price_version"),
-            *("counted", "usage_conflict", "received_at"),
+            *("counted", "usage_conflict", "cost_is_sent", "received_at"),
         ),
         sort=("occurred_at",),
     ),

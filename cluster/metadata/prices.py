@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,15 @@ from cluster.tenancy import TenantId
 PRICES_MAX: Final = 5_000
 EVERYBODY: Final = ""
 _STARTER: Final = Path(__file__).with_name("prices.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A price, whose it is (EVERYBODY's or a tenant's own), and when it was told of; None for the starter table."""
+
+    tenant: str
+    price: Price
+    told_at_us: int | None
 
 
 def starter_prices() -> list[Price]:
@@ -41,10 +51,19 @@ class PriceStore:
 
     def owned(self) -> list[tuple[str, Price]]:
         """(tenant, price) as a price book takes them: the starter table, then what was told, in that order."""
+        return [(one.tenant, one.price) for one in self.kept()]
+
+    def kept(self, tenant: TenantId | None = None) -> list[Kept]:
+        """The starter table, then what this tenant, or every tenant, told of, in that order."""
+        wanted = select(prices).order_by(prices.c.told_at_us, prices.c.version)
+        if tenant is not None:
+            wanted = wanted.where(prices.c.tenant_id == tenant)
         with self._database.reading() as connection:
-            rows = connection.execute(select(prices).order_by(prices.c.told_at_us, prices.c.version)).mappings().all()
-        told = [(row["tenant_id"], read_price(json.loads(row["price"]), from_us=0)) for row in rows]
-        return [*((EVERYBODY, price) for price in starter_prices()), *told]
+            rows = connection.execute(wanted).mappings().all()
+        told = [
+            Kept(row["tenant_id"], read_price(json.loads(row["price"]), from_us=0), row["told_at_us"]) for row in rows
+        ]
+        return [*(Kept(EVERYBODY, price, None) for price in starter_prices()), *told]
 
     def add(self, tenant: TenantId, told: Iterable[Price]) -> None:
         """Keep prices of a tenant; those kept already are left as they are.

@@ -57,6 +57,12 @@ def _administration(app: typer.Typer) -> None:
     app.add_typer(administration.tenants, name="tenants")
 
 
+def _prices(app: typer.Typer) -> None:
+    from infra.cli import prices  # noqa: PLC0415
+
+    app.command()(prices.prices)
+
+
 # What a command does not need it does not import: Arrow, DuckDB and the protocols of `ingest` take a second.
 _COMMANDS: Mapping[str, Callable[[typer.Typer], None]] = {
     "up": _running,
@@ -69,6 +75,7 @@ _COMMANDS: Mapping[str, Callable[[typer.Typer], None]] = {
     "job": _jobs,
     "keys": _administration,
     "tenants": _administration,
+    "prices": _prices,
 }
 
 

@@ -48,14 +48,14 @@ class Field:
 _DIMENSIONS: Final = ("tenant_id", *ROLLUP_DIMENSIONS)
 _EVENT_DIMENSIONS: Final = ("user_id", "session_id", "cache_status", "guardrail_action", "price_version")
 _IDS: Final = ("event_id", "trace_id", "span_id", "parent_span_id", "correlation_id", "causation_id", "request_id")
-_NUMBERS: Final = ("latency_ms", "ttft_ms", *TOKEN_FIELDS, "cost_usd")
+_NUMBERS: Final = ("latency_ms", "ttft_ms", *TOKEN_FIELDS, "cost_usd", "cost_usd_computed")
 
 FIELDS: Final[dict[str, Field]] = {
     **{name: Field(name, in_rollups=True, groups=True) for name in _DIMENSIONS},
     **{name: Field(name, groups=True) for name in _EVENT_DIMENSIONS},
     **{name: Field(name) for name in (*_IDS, "schema_version")},
     **{name: Field(name, "number") for name in _NUMBERS},
-    "usage_conflict": Field("usage_conflict", "boolean"),
+    **{name: Field(name, "boolean") for name in ("usage_conflict", "cost_is_sent")},
 }
 DIMENSIONS: Final = (*_DIMENSIONS, *_EVENT_DIMENSIONS)
 

@@ -135,10 +135,12 @@ def _number(target: Field, text: str) -> Decimal | float:
         raise RequestInvalid(
             f"filter on {target.name}: {text[:40]!r} is not a number", hint=f"Up to {_NUMBER_MAX:.0e}."
         )
-    if target.name != "cost_usd":
+    if target.name not in ("cost_usd", "cost_usd_computed"):
         return float(value)
     if value != round(value, 9):
-        raise RequestInvalid(f"filter on cost_usd: {text[:40]!r} is finer than a nano-dollar", hint="Use 9 decimals.")
+        raise RequestInvalid(
+            f"filter on {target.name}: {text[:40]!r} is finer than a nano-dollar", hint="Use 9 decimals."
+        )
     return Decimal(f"{value:.9f}")
 
 

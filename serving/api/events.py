@@ -35,7 +35,8 @@ async def post_events(request: Request, module: str | None = None) -> Response:
     """Take rows in; 202 once every one of them is journaled or kept as a dead letter.
 
     `accepted + repeated + refused` equals the rows sent. A row may be sent again at any time: it is recognised by
-    `event_id`, and counts as repeated.
+    `event_id`, and counts as repeated. The ids of rows without one follow from the header `Idempotency-Key` and their
+    place in the body; without that header, from what they say.
     """
     principal = await request.app.state.authorise(request, Permission.INGEST)
     bodies: Bodies = request.app.state.bodies
@@ -47,6 +48,7 @@ async def post_events(request: Request, module: str | None = None) -> Response:
             content_type=request.headers.get("content-type", ""),
             encoding=request.headers.get("content-encoding", ""),
             module=module,
+            idempotency_key=request.headers.get("idempotency-key"),
         )
     return json_answer(receipt_json(receipt), 202)
 

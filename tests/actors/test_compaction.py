@@ -60,3 +60,27 @@ def test_a_merged_file_does_not_stand_in_the_way_of_later_ones(tmp_path: Path) -
         compactor.swap(chosen, compactor.merge(chosen))
     assert _totals(settings) == (160, 160, 160)
     assert len(DeltaTable(str(settings.lake / "events")).file_uris()) <= 6
+
+
+def test_a_compaction_that_another_committer_overtook_is_left(tmp_path: Path) -> None:
+    # Met in chaos, "two committers": the first had learnt of the second's swap when a seal of its own met it.
+    settings = Settings(data=tmp_path, seal_age_s=0.01, commit_linger_s=0.0, ack="commit", compact_files=5)
+    committer = Committer(settings, clock=SystemClock())
+    shard = Shard(settings, 0, shards=1, commits=committer, clock=SystemClock())
+    for number in range(6):
+        shard.admit("default", events([f"{number}-{row}" for row in range(10)]).serialize(), None)
+    shard.drain()
+    committer.drain()
+    before = _totals(settings)
+    both = [{name: TableWriter(settings.lake, table) for name, table in TABLES.items()} for _ in range(2)]
+    first, second = (Compactor(settings, writers) for writers in both)
+    chosen = first.choose()
+    assert chosen is not None
+    merged = first.merge(chosen)
+    quicker = second.choose()
+    assert quicker is not None
+    second.swap(quicker, second.merge(quicker))
+    # As the committer does when a seal of its own finds that somebody was quicker.
+    both[0][chosen.table].reopen()
+    first.swap(chosen, merged)
+    assert _totals(settings) == before

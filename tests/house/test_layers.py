@@ -17,7 +17,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "ray": ("actors", "pipelines", "serving", "infra"),
     "fastapi": ("serving",),
     "starlette": ("serving",),
-    "deltalake": ("cluster/lake", "actors/committer.py", "actors/compaction.py", "pipelines"),
+    "deltalake": ("cluster/lake", "actors/committer.py", "actors/compaction.py", "actors/corrections.py", "pipelines"),
     "sqlalchemy": ("cluster/metadata",),
     "typer": ("infra",),
     "duckdb": ("cluster/lake", "serving", "models/query", "infra/cli/ingest_rows.py"),

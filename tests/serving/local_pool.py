@@ -26,7 +26,7 @@ class LocalPool:
     def __init__(self, settings: Settings, clock: Clock, *, count: int = 2) -> None:
         self._settings = settings
         self._drained = False
-        self._committer = Committer(settings, clock=clock)
+        self._committer = self.tables = Committer(settings, clock=clock)
         self.shards = [
             Shard(settings, number, shards=count, commits=self._committer, clock=clock) for number in range(count)
         ]

@@ -173,3 +173,21 @@ def test_an_empty_body_is_no_rows(shared_hub: Hub, key: str) -> None:
     answer = shared_hub.post(b"", key=key)
     assert answer.status_code in (202, 400)
     assert answer.status_code == 400 or answer.json()["accepted"] == 0
+
+
+def test_an_idempotency_key_names_the_rows_of_its_body(hub: Hub) -> None:
+    key = hub.key("ingest")
+    bare = {name: value for name, value in event(0, model="idempotent").items() if name != "event_id"}
+    own = event(77, model="idempotent")
+
+    def counts(name: str) -> tuple[int, int, int]:
+        told = hub.post(
+            [bare, {**bare, "occurred_at": "never"}, bare, own], key=key, headers={"idempotency-key": name}
+        ).json()
+        return told["accepted"], told["repeated"], told["refused"]
+
+    assert counts("batch-1") == (3, 0, 1)
+    assert counts("batch-1") == (0, 3, 1)
+    # Equal rows under another key are new; a row's own id stays its own.
+    assert counts("batch-2") == (2, 1, 1)
+    assert hub.post([bare], key=key, headers={"idempotency-key": "two words"}).status_code == 422

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cluster.contract.coerce import DOCUMENT_FIELDS, NUMBER_FIELDS, ROW_FIELDS
-from cluster.contract.columns import TOKEN_FIELDS
+from cluster.contract.columns import LATER_COLUMNS, TOKEN_FIELDS
 from cluster.contract.documents import merged
 from cluster.contract.rows import DecodeContext, Mask, RawRows
 from cluster.contract.vocabulary import canonical_field
@@ -31,7 +31,7 @@ _IN_PARTS: Final = "Send the rows in several requests."
 _BATCH_ROWS: Final = 4_096
 _BROKEN: Final = (pa.ArrowException, OSError, ValueError, TypeError, IndexError, KeyError, MemoryError, OverflowError)
 # Ours by another name: an export of the hub's own table sent back in is taken as new rows.
-_IGNORED: Final = frozenset({"received_at", "counted", "usage_conflict", "event_date"})
+_IGNORED: Final = frozenset({"received_at", "counted", "usage_conflict", "event_date", *LATER_COLUMNS})
 
 
 def read_arrow(body: bytes, context: DecodeContext) -> RawRows:
