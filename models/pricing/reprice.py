@@ -48,8 +48,10 @@ def reprice(events: pa.RecordBatch, book: PriceBook, tenant: str) -> Repriced:
         events: in EVENT_SCHEMA.
     """
     sent = _is_sent(events)
-    bare = _with(events, {"cost_usd": _only(events.column("cost_usd"), sent)})
-    bare = _with(bare, {"price_version": _only(events.column("price_version"), sent)})
+    # As it came to the door: what was sent, and nothing of the hub's.
+    nothing = np.zeros(events.num_rows, np.bool_)
+    kept = {"cost_usd": sent, "price_version": sent, "cost_usd_computed": nothing, "cost_is_sent": nothing}
+    bare = _with(events, {name: _only(events.column(name), mask) for name, mask in kept.items()})
     again = price(bare, book, tenant)
     known = np.asarray(again.column("cost_usd_computed").is_valid())
     changed = known & (_differ(events, again, "cost_usd") | _differ(events, again, "cost_usd_computed"))
