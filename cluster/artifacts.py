@@ -138,6 +138,17 @@ class ModelStore:
             if self.version_of(owner, kind, CHALLENGER) == version:
                 self._client.delete_registered_model_alias(name, CHALLENGER)
 
+    def tag(self, owner: str, kind: str, version: int, tags: Mapping[str, str]) -> None:
+        """Note something at a version.
+
+        Raises:
+            NotFound: no such version.
+            Unavailable: MLflow does not answer.
+        """
+        with _mlflow_errors():
+            for key, value in tags.items():
+                self._client.set_model_version_tag(_name(owner, kind), str(version), key, value)
+
     def roll_back(self, owner: str, kind: str) -> int:
         """Make the champion before this one the champion again; its version.
 

@@ -17,6 +17,7 @@ _ABOVE_0 = (
     *("seal_bytes", "seal_age_s", "seen_limit", "body_bytes_max", "refresh_s", "query_timeout_s"),
     *("compact_rows_max", "vacuum_age_hours", "quota_burst_s", "dead_letter_window_s"),
     *("sql_workers", "sql_memory_bytes", "sql_timeout_s", "sql_queue", "sql_rows_max", "sql_answer_bytes_max"),
+    "scorer_replicas",
 )
 # Hold passwords: handed on to the hub's own processes, never written down or shown.
 SECRET_VARIABLES = frozenset({"HUB_METADATA_URL", "HUB_MLFLOW_WEBHOOK_SECRET"})
@@ -100,6 +101,9 @@ class Settings:
     # Most rows and bytes of one answer to SQL.
     sql_rows_max: int = 100_000
     sql_answer_bytes_max: int = 32 * 1024 * 1024
+    # Replicas that score windows with trained models, and requests that may wait at one before 429.
+    scorer_replicas: int = 1
+    scorer_queue: int = 256
     # Requests that may be open at one ingress replica, and wait for it, before 429.
     ingress_ongoing: int = 256
     # What a tenant may send and ask in a second, over all replicas, unless it has values of its own; 0 is no limit.

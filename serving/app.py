@@ -30,6 +30,7 @@ from serving.answers import ID_TOLD
 from serving.ingress import build
 from serving.query_memory import QueryMemory
 from serving.query_port import QueryEngineDeployment, RemoteQuery
+from serving.scorer import RemoteScorer, ScorerDeployment
 
 # The name under which infra deploys; gRPC callers need not send it, since there is one application.
 APPLICATION: Final = "hub"
@@ -37,9 +38,11 @@ APPLICATION: Final = "hub"
 # Two of each fit beside the shards on two cores: the doors wait for fsyncs more than they work.
 _INGRESS_CPUS: Final = 0.2
 _QUERY_CPUS: Final = 0.3
+_SCORER_CPUS: Final = 0.1
 # A replica that hangs is found within three of these; with Serve's own 10 s and 30 s a dead door lasts a minute.
 _HEALTH_PERIOD_S: Final = 2.0
 _HEALTH_TIMEOUT_S: Final = 5.0
+_SCORER_TIMEOUT_S: Final = 30.0
 _RETRY_AFTER_S: Final = 1.0
 # Each request has a line of ours (serving/answers.py); Serve would write one more, to a file, for each of its hops.
 _QUIET: Final = LoggingConfig(enable_access_log=False)
@@ -49,7 +52,7 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 class Ingress:
     """One replica of the doors: HTTP through the FastAPI application, OTLP/gRPC through `Export`."""
 
-    def __init__(self, environment: Mapping[str, str], query: DeploymentHandle) -> None:
+    def __init__(self, environment: Mapping[str, str], query: DeploymentHandle, scorer: DeploymentHandle) -> None:
         # As variables, so that every replica checks them again and a restart reads the same ones.
         self._settings = Settings.from_environment(environment)
         configure_log(self._settings.log_level)
@@ -61,13 +64,15 @@ class Ingress:
         clock = SystemClock()
         remote = RemoteQuery(query, clock, straight=self._settings.query_replicas == 1)
         self._query = QueryMemory(remote, self._settings, clock)
+        self._scorer = RemoteScorer(scorer)
         self._application: FastAPI | None = None
 
     async def __serve_build_asgi_app__(self) -> Any:
         """The ASGI application; called once by Serve, on the event loop that will serve it."""
         clock = SystemClock()
         pool = ShardPool.connect(self._settings)
-        application = build(self._settings, pool, self._query, open_metadata(self._settings, clock), clock=clock)
+        metadata = open_metadata(self._settings, clock)
+        application = build(self._settings, pool, self._query, metadata, clock=clock, scorer=self._scorer)
         self._application = application
         # What is here by now stays; the collector need not look at it again and again.
         gc.collect()
@@ -109,6 +114,14 @@ def compose(settings: Settings) -> Application:
         health_check_period_s=_HEALTH_PERIOD_S,
         health_check_timeout_s=_HEALTH_TIMEOUT_S,
     ).bind(environment)
+    scorer = ScorerDeployment.options(
+        num_replicas=settings.scorer_replicas,
+        max_queued_requests=settings.scorer_queue,
+        ray_actor_options={"num_cpus": _SCORER_CPUS},
+        health_check_period_s=_HEALTH_PERIOD_S,
+        # Its first models import torch, for seconds of one core.
+        health_check_timeout_s=_SCORER_TIMEOUT_S,
+    ).bind(environment)
     ingress = serve.deployment(
         name="ingress",
         num_replicas=settings.ingress_replicas,
@@ -121,7 +134,7 @@ def compose(settings: Settings) -> Application:
         health_check_period_s=_HEALTH_PERIOD_S,
         health_check_timeout_s=_HEALTH_TIMEOUT_S,
     )(serve.ingress()(Ingress))
-    return ingress.bind(environment, query)
+    return ingress.bind(environment, query, scorer)
 
 
 def _cores() -> int:

@@ -25,6 +25,7 @@ from serving.api import (
     catalog,
     dashboards,
     dead_letters,
+    detectors,
     embed,
     events,
     health,
@@ -53,6 +54,7 @@ from serving.query_port import QueryPort
 from serving.quotas import Quotas
 from serving.readings import Readings
 from serving.reception import DECODE_THREADS, Guards, Pool, Reception
+from serving.scorer import ScorerPort
 
 ROUTERS: Final = (
     events.router,
@@ -62,6 +64,7 @@ ROUTERS: Final = (
     search.router,
     traces.router,
     dead_letters.router,
+    detectors.router,
     sql.router,
     catalog.router,
     prices.router,
@@ -76,18 +79,27 @@ ROUTERS: Final = (
     web.router,
 )
 
-# Paths that take whole files of events; `HUB_BODY_BYTES_MAX` bounds them.
-_EVENT_DOORS: Final = ("/api/v1/events", "/api/v1/hooks/", "/v1/")
+# Paths that bound their bodies themselves: `HUB_BODY_BYTES_MAX`, or a limit of their own below it.
+_LARGE_DOORS: Final = ("/api/v1/events", "/api/v1/hooks/", "/v1/", "/api/v1/score")
 _SMALL_BODY_BYTES: Final = 1024 * 1024
 # Bodies of the largest size that one replica holds at once, before it tells senders to come again.
 _LARGEST_BODIES: Final = 4
 _METADATA_THREADS: Final = 2
 
 
-def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Database, *, clock: Clock) -> FastAPI:
+def build(
+    settings: Settings,
+    pool: Pool,
+    query: QueryPort | None,
+    metadata: Database,
+    *,
+    clock: Clock,
+    scorer: ScorerPort | None = None,
+) -> FastAPI:
     """The application over its parts.
 
     Args:
+        scorer: scores windows; None for a hub without.
         query: answers questions; None for a hub of doors only, whose readiness says so.
         metadata: a migrated store; the application does not close it.
     """
@@ -110,6 +122,7 @@ def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Dat
     )
     state = app.state
     state.settings, state.pool, state.query, state.metadata, state.clock = settings, pool, query, metadata, clock
+    state.scorer = scorer
     state.telemetry = Telemetry()
     state.keys, state.tenants = KeyStore(metadata, clock), TenantStore(metadata, clock)
     gate = KeyGate(state.keys, state.tenants, clock=clock, executor=asking, keep_s=settings.key_cache_s)
@@ -132,11 +145,16 @@ def build(settings: Settings, pool: Pool, query: QueryPort | None, metadata: Dat
     state.reception = Reception(settings, pool, guards, clock=clock, telemetry=state.telemetry, executor=decoding)
     state.readings = Readings(pool, clock)
     state.otlp_export = OtlpExport(state.authorise, state.reception)
+    _open(app)
+    return app
+
+
+def _open(app: FastAPI) -> None:
+    """Routes, and what stands around each of them."""
     problem.install(app)
     outages.install(app)
     for router in ROUTERS:
         app.include_router(router)
     # The last added is the outermost.
-    app.add_middleware(SmallBodies, limit_bytes=_SMALL_BODY_BYTES, except_under=_EVENT_DOORS)
-    app.add_middleware(Answers, clock=clock, telemetry=state.telemetry)
-    return app
+    app.add_middleware(SmallBodies, limit_bytes=_SMALL_BODY_BYTES, except_under=_LARGE_DOORS)
+    app.add_middleware(Answers, clock=app.state.clock, telemetry=app.state.telemetry)

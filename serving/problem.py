@@ -31,6 +31,13 @@ STATUS: Final[dict[str, tuple[int, grpc.StatusCode]]] = {
     "request_invalid": (422, grpc.StatusCode.INVALID_ARGUMENT),
     "conflict": (409, grpc.StatusCode.ALREADY_EXISTS),
     "version_changed": (412, grpc.StatusCode.ABORTED),
+    "series_invalid": (422, grpc.StatusCode.INVALID_ARGUMENT),
+    "not_enough_data": (422, grpc.StatusCode.FAILED_PRECONDITION),
+    "detector_unknown": (422, grpc.StatusCode.INVALID_ARGUMENT),
+    "not_trained": (409, grpc.StatusCode.FAILED_PRECONDITION),
+    # Nobody's request is at fault, and nothing that is sent again helps: somebody has to look at the model.
+    "model_refused": (409, grpc.StatusCode.FAILED_PRECONDITION),
+    "model_unreadable": (409, grpc.StatusCode.FAILED_PRECONDITION),
     "busy": (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
     "shard_full": (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
     "rate_limited": (429, grpc.StatusCode.RESOURCE_EXHAUSTED),

@@ -22,7 +22,7 @@ from cluster.metadata.schema import api_keys, organisations, tenants
 from cluster.metadata.tenants import QUOTA_COLUMNS, Quota, checked_name, quota_of
 from cluster.tenancy import TenantId
 
-SCOPES: Final = ("admin", "ingest", "read")
+SCOPES: Final = ("admin", "anomalies", "ingest", "read")
 # What leak scanners look for, and the only form a key can have: id, then 256 bits.
 KEY_PATTERN: Final = re.compile(r"hub_([a-z2-7]{12})_([A-Za-z0-9_-]{43})")
 

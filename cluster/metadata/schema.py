@@ -152,6 +152,22 @@ signing_keys: Final = Table(
     Column("created_at_us", BigInteger, nullable=False),
 )
 
+# What people said of found anomalies; one word of each tenant for each, the latest.
+anomaly_feedback: Final = Table(
+    "anomaly_feedback",
+    _metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("anomaly_id", Text, primary_key=True),
+    # Whose threshold it moves.
+    Column("detector", Text, nullable=False),
+    Column("entity", Text, nullable=False),
+    # 1 a real one, 0 a false alarm.
+    Column("is_true", Integer, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("told_by", Text, nullable=False),
+    Column("told_at_us", BigInteger, nullable=False),
+)
+
 MIGRATIONS: Final = (
     Migration(
         1,
@@ -269,6 +285,22 @@ MIGRATIONS: Final = (
                 hot_days INTEGER NOT NULL,
                 warm_days INTEGER NOT NULL,
                 cold_days INTEGER NOT NULL)""",
+        ),
+    ),
+    Migration(
+        6,
+        "feedback on anomalies",
+        (
+            """CREATE TABLE anomaly_feedback (
+                tenant_id TEXT NOT NULL REFERENCES tenants (tenant_id),
+                anomaly_id TEXT NOT NULL,
+                detector TEXT NOT NULL,
+                entity TEXT NOT NULL,
+                is_true INTEGER NOT NULL,
+                comment TEXT NOT NULL,
+                told_by TEXT NOT NULL,
+                told_at_us BIGINT NOT NULL,
+                PRIMARY KEY (tenant_id, anomaly_id))""",
         ),
     ),
 )

@@ -96,7 +96,7 @@ class Autoencoding:
     def loss(self, network: nn.Module, patches: Tensor, generator: np.random.Generator) -> Tensor:
         """Smooth absolute error of whole patches of which some features were hidden."""
         shown = generator.random((patches.shape[0], patches.shape[1], 1)) >= _HIDDEN_SHARE
-        return nn.functional.smooth_l1_loss(network(patches * torch.from_numpy(shown)), patches)
+        return nn.functional.smooth_l1_loss(network(patches * torch.from_numpy(shown).to(patches.device)), patches)
 
     def model(self, network: nn.Module) -> PatchAutoencoder:
         """See `training.Recipe.model`."""
@@ -112,8 +112,17 @@ class PatchAutoencoder:
 
     def deviation(self, series: Series, *, trailing: bool) -> Matrix:
         """See `Model.deviation`: mean absolute error over a few rows of the patch that judges the row."""
+        by_patch = self.judge(patches_of(series.values, self.shape.length), trailing=trailing)
+        return align(by_patch, series, self.shape.length, trailing=trailing)
+
+    @property
+    def length(self) -> int:
+        """See `PatchModel.length`."""
+        return self.shape.length
+
+    def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
+        """See `PatchModel.judge`."""
         length = self.shape.length
-        patches = patches_of(series.values, length)
         middle = (length - _CENTRE_ROWS) // 2
         judged = slice(length - _TRAILING_ROWS, length) if trailing else slice(middle, middle + _CENTRE_ROWS)
         by_patch = np.empty(patches.shape[:2], np.float32)
@@ -122,7 +131,7 @@ class PatchAutoencoder:
                 given = torch.from_numpy(np.ascontiguousarray(patches[at : at + _CHUNK]))
                 error = (self.network(given) - given)[:, :, judged].abs().mean(dim=2)
                 by_patch[at : at + _CHUNK] = error.numpy()
-        return align(by_patch, series, length, trailing=trailing)
+        return by_patch
 
     def arrays(self) -> Arrays:
         """See `Model.arrays`."""

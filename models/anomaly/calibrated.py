@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData
 from models.anomaly.scaling import Scaling
-from models.anomaly.scores import Arrays, Scores, combine
+from models.anomaly.scores import TRAILING_ROWS, Arrays, Scores, combine, combine_last
 from models.anomaly.series import Floats, Matrix, Series
 from models.anomaly.tails import Tail
 
@@ -41,6 +43,25 @@ class Model(Protocol):
         """What is needed to build it again, as JSON."""
 
 
+class RowModel(Model, Protocol):
+    """A model that reads each row for itself."""
+
+    def judge_rows(self, rows: Matrix, seconds: npt.NDArray[np.int64]) -> Matrix:
+        """(r, f) deviations of (r, f) rows in standard units, each with its seconds since the Unix epoch."""
+
+
+@runtime_checkable
+class PatchModel(Model, Protocol):
+    """A model that judges a row by the patch of rows that ends with it."""
+
+    @property
+    def length(self) -> int:
+        """Rows of a patch."""
+
+    def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
+        """(p, f) deviations of (p, f, length) patches in standard units, missing values 0."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
     """How deviations and scores were distributed in calibration time, by one way of scoring."""
@@ -59,7 +80,7 @@ class Detector:
 
     kind: str
     scaling: Scaling
-    model: Model
+    model: PatchModel | RowModel
     calibrations: tuple[Calibration, Calibration]
 
     def score(self, series: Series, *, trailing: bool) -> Scores:
@@ -68,6 +89,28 @@ class Detector:
         deviation = self.model.deviation(self.scaling.apply(series), trailing=trailing)
         raw, share = combine(deviation / calibration.scale, trailing=trailing)
         return Scores(calibration.tail.surprise(raw), share)
+
+    def score_last(self, windows: Matrix, starts_us: Sequence[int]) -> Scores:
+        """See `Fitted.score_last`."""
+        count, rows, features = windows.shape
+        length = self.model.length if isinstance(self.model, PatchModel) else 1
+        judged = min(TRAILING_ROWS, rows - length + 1)
+        if judged < 1 or count == 0:
+            return Scores(np.full(count, np.nan), np.full((count, features), np.nan, np.float32))
+        taken = np.ascontiguousarray(windows[:, rows - judged - length + 1 :])
+        given = Series(taken.reshape(-1, features), self.scaling.features, self.scaling.step_s, 0)
+        standard = self.scaling.apply(given).values.reshape(taken.shape)
+        if isinstance(self.model, PatchModel):
+            patches = sliding_window_view(np.nan_to_num(standard), length, axis=1).reshape(-1, features, length)
+            deviation: Matrix = self.model.judge(patches, trailing=True).reshape(count, judged, features)
+            deviation = np.where(np.isnan(standard[:, length - 1 :]), np.float32(np.nan), deviation)
+        else:
+            first_s = np.asarray(starts_us, np.int64)[:, None] // 1_000_000
+            step = np.arange(rows - judged, rows, dtype=np.int64) * self.scaling.step_s
+            flat = standard.reshape(-1, features)
+            deviation = self.model.judge_rows(flat, (first_s + step).ravel()).reshape(standard.shape)
+        raw, share = combine_last(deviation / self.calibrations[True].scale)
+        return Scores(self.calibrations[True].tail.surprise(raw), share)
 
     def arrays(self) -> Arrays:
         """See `Fitted.arrays`."""
@@ -85,7 +128,9 @@ class Detector:
         }
 
 
-def calibrate_model(kind: str, scaling: Scaling, model: Model, series_list: Sequence[Series]) -> Detector:
+def calibrate_model(
+    kind: str, scaling: Scaling, model: PatchModel | RowModel, series_list: Sequence[Series]
+) -> Detector:
     """The detector, with scales and tails from the last CALIBRATION_SHARE of each series.
 
     Raises:
@@ -145,7 +190,7 @@ def tail_of(arrays: Arrays, name: str) -> Tail:
     return Tail(knots, arrays[f"{name}.surprisal"], shape, scale)
 
 
-def restore(kind: str, model: Model, arrays: Arrays, configuration: dict[str, Any]) -> Detector:
+def restore(kind: str, model: PatchModel | RowModel, arrays: Arrays, configuration: dict[str, Any]) -> Detector:
     """Inverse of `Detector.arrays` and `Detector.configuration` around a model that was restored.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 from models.anomaly import autoencoder, gnn_metric, patch_bank
 from models.anomaly.calibrated import fitting_rows, tail_arrays, tail_of
 from models.anomaly.scores import Arrays, Fitted, Progress, Scores
-from models.anomaly.series import Floats, Series
+from models.anomaly.series import Floats, Matrix, Series
 from models.anomaly.tails import Tail
 
 KIND: Final = "fusion"
@@ -34,6 +34,10 @@ class Fusion:
     def score(self, series: Series, *, trailing: bool) -> Scores:
         """See `Fitted.score`."""
         return self.fuse({name: head.score(series, trailing=trailing) for name, head in self.heads.items()}, trailing)
+
+    def score_last(self, windows: Matrix, starts_us: Sequence[int]) -> Scores:
+        """See `Fitted.score_last`."""
+        return self.fuse({name: head.score_last(windows, starts_us) for name, head in self.heads.items()}, True)
 
     def fuse(self, scored: Mapping[str, Scores], trailing: bool) -> Scores:
         """What `score` makes of the scores of the heads."""

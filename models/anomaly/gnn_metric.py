@@ -133,14 +133,22 @@ class GraphForecast:
 
     def deviation(self, series: Series, *, trailing: bool) -> Matrix:
         """See `Model.deviation`: absolute error of the forecast of the row itself, which reads no later row."""
-        length = self.shape.window + 1
-        patches = patches_of(series.values, length)
+        by_patch = self.judge(patches_of(series.values, self.length), trailing=trailing)
+        return align(by_patch, series, self.length, trailing=True)
+
+    @property
+    def length(self) -> int:
+        """See `PatchModel.length`."""
+        return self.shape.window + 1
+
+    def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
+        """See `PatchModel.judge`."""
         by_patch = np.empty(patches.shape[:2], np.float32)
         with torch.inference_mode():
             for at in range(0, patches.shape[0], _CHUNK):
                 given = torch.from_numpy(np.ascontiguousarray(patches[at : at + _CHUNK]))
                 by_patch[at : at + _CHUNK] = (self.network(given[:, :, :-1]) - given[:, :, -1]).abs().numpy()
-        return align(by_patch, series, length, trailing=True)
+        return by_patch
 
     def arrays(self) -> Arrays:
         """See `Model.arrays`."""

@@ -45,11 +45,18 @@ class PatchBank:
 
     def deviation(self, series: Series, *, trailing: bool) -> Matrix:
         """See `Model.deviation`: distance to the nearest patches, told by feature."""
-        patches = patches_of(series.values, LENGTH)
-        chunks = [self._distance(patches[at : at + _CHUNK], trailing) for at in range(0, patches.shape[0], _CHUNK)]
-        features = series.values.shape[1]
-        by_patch = np.concatenate(chunks) if chunks else np.zeros((0, features), np.float32)
+        by_patch = self.judge(patches_of(series.values, LENGTH), trailing=trailing)
         return align(by_patch, series, LENGTH, trailing=trailing)
+
+    @property
+    def length(self) -> int:
+        """See `PatchModel.length`."""
+        return LENGTH
+
+    def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
+        """See `PatchModel.judge`."""
+        chunks = [self._distance(patches[at : at + _CHUNK], trailing) for at in range(0, patches.shape[0], _CHUNK)]
+        return np.concatenate(chunks) if chunks else np.zeros(patches.shape[:2], np.float32)
 
     def _distance(self, patches: Matrix, trailing: bool) -> Matrix:
         count, features, _ = patches.shape

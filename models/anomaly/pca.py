@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from models.anomaly.calibrated import Detector, calibrate_model, for_fitting, model_arrays, restore
 from models.anomaly.scaling import Scaling
@@ -39,8 +40,12 @@ class Subspace:
 
     def deviation(self, series: Series, *, trailing: bool) -> Matrix:
         """See `Model.deviation`; reads its own row only. A missing value counts as the mean."""
-        missing = np.isnan(series.values)
-        centred = np.where(missing, 0.0, series.values - self.mean).astype(np.float32)
+        return self.judge_rows(series.values, np.zeros(series.rows, np.int64))
+
+    def judge_rows(self, rows: Matrix, seconds: npt.NDArray[np.int64]) -> Matrix:
+        """See `RowModel.judge_rows`."""
+        missing = np.isnan(rows)
+        centred = np.where(missing, 0.0, rows - self.mean).astype(np.float32)
         residual = np.abs(centred - centred @ self.basis @ self.basis.T)
         residual[missing] = np.nan
         return residual

@@ -17,6 +17,12 @@ class NotEnoughData(RequestInvalid):
     code = "not_enough_data"
 
 
+class NotTrained(RequestInvalid):
+    """No model of that kind was promoted for the tenant."""
+
+    code = "not_trained"
+
+
 class DetectorUnknown(RequestInvalid):
     """No detector of that kind."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -54,6 +54,14 @@ class Fitted(Protocol):
             SeriesInvalid: other features or another step.
         """
 
+    def score_last(self, windows: Matrix, starts_us: Sequence[int]) -> Scores:
+        """Score the last row of each of many windows, as `score(trailing=True)` of each alone would, all at once.
+
+        Args:
+            windows: (w, n, f) rows in the order of time, NaN = missing.
+            starts_us: instant of the first row of each.
+        """
+
     def arrays(self) -> Arrays:
         """All it learned, for `load`; no objects inside."""
 
@@ -83,6 +91,26 @@ def combine(deviation: Matrix, *, trailing: bool) -> tuple[Floats, Matrix]:
     share = np.where(score[:, None] > 0, parts / np.maximum(score, 1e-12)[:, None], 1.0 / deviation.shape[1])
     score[~enough] = np.nan
     share[~enough] = np.nan
+    return score, share.astype(np.float32)
+
+
+def combine_last(deviation: Matrix) -> tuple[Floats, Matrix]:
+    """What `combine(trailing=True)` says of the last row, for (w, k, f) deviations of the last rows of w windows.
+
+    k is at most TRAILING_ROWS.
+    """
+    known = ~np.isnan(deviation)
+    parts = np.log1p(np.where(known, deviation, 0.0).astype(np.float64))
+    count = known.sum(axis=2)
+    parts /= np.maximum(count, 1)[:, :, None]
+    enough = count >= KNOWN_SHARE_MIN * deviation.shape[2]
+    parts[~enough] = 0.0
+    summed = parts.sum(axis=1) / np.maximum(enough.sum(axis=1), 1)[:, None]
+    score = summed.sum(axis=1)
+    share = np.where(score[:, None] > 0, summed / np.maximum(score, 1e-12)[:, None], 1.0 / deviation.shape[2])
+    lacking = ~enough[:, -1]
+    score[lacking] = np.nan
+    share[lacking] = np.nan
     return score, share.astype(np.float32)
 
 

@@ -35,8 +35,13 @@ class Seasonal:
 
     def deviation(self, series: Series, *, trailing: bool) -> Matrix:
         """See `Model.deviation`; reads its own row only."""
-        expected = self.profile[bins_of(series, self.profile.shape[0])]
-        return np.asarray(np.abs(series.values - expected), np.float32)
+        seconds = series.start_us // 1_000_000 + np.arange(series.rows, dtype=np.int64) * series.step_s
+        return self.judge_rows(series.values, seconds)
+
+    def judge_rows(self, rows: Matrix, seconds: npt.NDArray[np.int64]) -> Matrix:
+        """See `RowModel.judge_rows`."""
+        expected = self.profile[seconds // BIN_S % self.profile.shape[0]]
+        return np.asarray(np.abs(rows - expected), np.float32)
 
     def arrays(self) -> Arrays:
         """See `Model.arrays`."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.anomaly.calibrated import Detector, Model, calibrate_model, for_fitting
+from models.anomaly.calibrated import Detector, PatchModel, calibrate_model, for_fitting
 from models.anomaly.patches import draw, patches_of
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.scaling import Scaling
@@ -47,7 +47,7 @@ class Recipe(Protocol):
     def loss(self, network: nn.Module, patches: Tensor, generator: np.random.Generator) -> Tensor:
         """Mean loss over (b, f, length) patches, missing values 0."""
 
-    def model(self, network: nn.Module) -> Model:
+    def model(self, network: nn.Module) -> PatchModel:
         """The trained network as a model."""
 
 
@@ -72,8 +72,10 @@ class Trainer:
         worker: int = 0,
         workers: int = 1,
         wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
+        device: str = "cpu",
     ) -> None:
         """Raises NotEnoughData, SeriesInvalid."""
+        self._device = torch.device(device)
         self.done, self.steps = 0, recipe.steps
         self._recipe, self._series_list = recipe, list(series_list)
         self._seed, self._worker = seed, worker
@@ -85,7 +87,7 @@ class Trainer:
         # Restored afterwards: whoever trains here may have random numbers of its own.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._network = recipe.network(values)
+            self._network = recipe.network(values).to(self._device)
         self._wrapped = wrap(self._network)
         self._batch = math.ceil(recipe.batch / workers)
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=recipe.rate)
@@ -93,7 +95,7 @@ class Trainer:
     def step(self) -> float:
         """One step of the optimizer; the loss of its patches."""
         generator = np.random.default_rng((self._seed, self._worker, self.done))
-        patches = torch.from_numpy(draw(self._patches, self._recipe.length, generator, self._batch))
+        patches = torch.from_numpy(draw(self._patches, self._recipe.length, generator, self._batch)).to(self._device)
         share = 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
         self._optimizer.param_groups[0]["lr"] = self._recipe.rate * (_RATE_END + (1 - _RATE_END) * share)
         self._wrapped.train()
@@ -124,7 +126,7 @@ class Trainer:
         Raises:
             NotEnoughData: too few rows to calibrate on.
         """
-        self._network.eval()
+        self._network.cpu().eval()
         return calibrate_model(self._recipe.kind, self._scaling, self._recipe.model(self._network), self._series_list)
 
 

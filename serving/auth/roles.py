@@ -14,6 +14,10 @@ class Permission(StrEnum):
     INGEST = "ingest"
     # Ask questions about the tenant's rows.
     READ = "read"
+    # See found anomalies and detectors, and score.
+    ANOMALIES = "anomalies"
+    # Say of an anomaly whether it was one, which moves thresholds.
+    FEEDBACK = "feedback"
     # Keys, tenants and projects of the organisation; act for any of its tenants.
     ADMIN = "admin"
     # The hub itself: every organisation's tenants, shards, readiness in full.
@@ -22,8 +26,11 @@ class Permission(StrEnum):
 
 _OF_SCOPE: Final[dict[str, frozenset[Permission]]] = {
     "ingest": frozenset({Permission.INGEST}),
-    "read": frozenset({Permission.READ}),
-    "admin": frozenset({Permission.INGEST, Permission.READ, Permission.ADMIN}),
+    "read": frozenset({Permission.READ, Permission.ANOMALIES}),
+    "anomalies": frozenset({Permission.ANOMALIES, Permission.FEEDBACK}),
+    "admin": frozenset(
+        {Permission.INGEST, Permission.READ, Permission.ANOMALIES, Permission.FEEDBACK, Permission.ADMIN}
+    ),
 }
 
 

@@ -23,6 +23,8 @@ DOORS = {
     ("GET", "/api/v1/ledger"): "read",
     ("GET", "/api/v1/dead-letters"): "read",
     ("GET", "/metrics"): "read",
+    ("GET", "/api/v1/detectors"): "anomalies",
+    ("POST", "/api/v1/score"): "anomalies",
     ("GET", "/api/v1/keys"): "admin",
     ("POST", "/api/v1/keys"): "admin",
     ("POST", "/api/v1/keys/aaaaaaaaaaaa/rotate"): "admin",
@@ -46,7 +48,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         hub.tenants.create_organisation("acme")
         hub.tenants.create("acme-prod", organisation_id="acme")
         hub.tenants.create("acme-test", organisation_id="acme")
-        for scope in ("ingest", "read", "admin"):
+        for scope in ("ingest", "read", "anomalies", "admin"):
             hub.made[scope] = hub.key(scope, tenant="acme-prod")
         hub.made["operate"] = hub.admin
         yield hub
@@ -55,10 +57,17 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door[0]} {door[1]}")
 def test_each_door_takes_the_keys_that_carry_its_permission_and_no_other(matrix: Hub, door: tuple[str, str]) -> None:
     method, path = door
-    may = {"ingest": {"ingest", "admin"}, "read": {"read", "admin"}, "admin": {"admin"}, "operate": set()}[DOORS[door]]
+    may = {
+        "ingest": {"ingest", "admin"},
+        "read": {"read", "admin"},
+        "anomalies": {"read", "anomalies", "admin"},
+        "feedback": {"anomalies", "admin"},
+        "admin": {"admin"},
+        "operate": set(),
+    }[DOORS[door]]
     assert matrix.call(method, path).status_code == 401
     assert matrix.call(method, path, key="hub_aaaaaaaaaaaa_" + "A" * 43).status_code == 401
-    for held in ("ingest", "read", "admin", "operate"):
+    for held in ("ingest", "read", "anomalies", "admin", "operate"):
         status = matrix.call(method, path, key=matrix.made[held]).status_code
         allowed = held in may or held == "operate"
         # 403 where the key lacks it; past the gate anything but 401 and 5xx may follow an empty body.

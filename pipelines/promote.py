@@ -1,0 +1,145 @@
+"""Let a challenger take over from the champion, or say why not: `--set kind=NAME [--set tenant=NAME]`.
+
+Both models are judged on the same rows that neither was fitted on, with the same planted faults. A worse challenger is
+refused: the alias stays, the reason becomes a tag of the version, and the job exits with 1. `--set rollback=yes` brings
+the champion before this one back, `--set version=N` names another challenger. Also through `ray job submit` and
+`llmhub job`. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from cluster.artifacts import CHALLENGER, CHAMPION, Model, ModelStore
+from cluster.clock import SystemClock, format_rfc3339
+from cluster.errors import HubError, NotFound, RequestInvalid
+from cluster.settings import Settings
+from cluster.tenancy import DEFAULT_TENANT, TenantScope, tenant_id
+from models.anomaly import fleet
+from models.anomaly.fleet import POOLED
+from models.anomaly.judgement import Judgement, judge, refusal
+from models.anomaly.refusals import NotEnoughData
+from models.anomaly.series import Series
+from pipelines.options import chosen
+from pipelines.training_job import Order, order_of, read, start_ray
+
+OPTIONS: Final = ("kind", "tenant", "owner", "version", "rollback", "from", "to", "files", "entities", "step_s")
+_PAST_ROWS: Final = 64
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 promoted or rolled back, 1 refused or failed, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.promote", description=__doc__)
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", help=", ".join(OPTIONS))
+    try:
+        options = chosen(parser.parse_args(arguments).set, OPTIONS, needed=("kind",))
+        tenant = tenant_id(options.get("tenant", DEFAULT_TENANT))
+        owner = options.get("owner", tenant)
+    except RequestInvalid as error:
+        parser.error(error.message)
+    try:
+        settings = Settings.from_environment()
+        store = ModelStore.of(settings)
+        if options.get("rollback") == "yes":
+            version = store.roll_back(owner, options["kind"])
+            report: dict[str, Any] = {"promoted": True, "champion": version, "rolled_back": True}
+        else:
+            start_ray()
+            report = promote(store, settings, options, owner=owner)
+    except HubError as error:
+        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
+        return 1
+    print(json.dumps(report, indent=1))
+    return 0 if report["promoted"] else 1
+
+
+def promote(store: ModelStore, settings: Settings, options: Mapping[str, str], *, owner: str) -> dict[str, Any]:
+    """Judge the challenger beside the champion and move the alias, or tag the version with the reason not to.
+
+    Raises:
+        NotFound: there is no challenger. NotEnoughData: nothing is held back from both.
+    """
+    kind = options["kind"]
+    scope = TenantScope.of(tenant_id(options.get("tenant", DEFAULT_TENANT)))
+    number = int(options["version"]) if "version" in options else store.version_of(owner, kind, CHALLENGER)
+    if number is None:
+        raise NotFound(f"{kind} of {owner} has no challenger", hint="Train one first.")
+    challenger = store.load(scope, kind, owner=owner, version=number)
+    held = store.version_of(owner, kind, CHAMPION)
+    champion = None if held in (None, number) else store.load(scope, kind, owner=owner, version=int(held or 0))
+    judgements, span_us = _judged(settings, options, [challenger, *([champion] if champion else [])])
+    budget = fleet.load(challenger.arrays, challenger.configuration).threshold(POOLED).budget_per_day
+    ours, theirs = judgements[0], judgements[1] if champion else None
+    why = refusal(ours, theirs, budget_per_day=budget)
+    report = {
+        "promoted": not why,
+        "reason": why or "no worse than the champion" if champion else why or "the first champion",
+        "challenger": {"version": challenger.version, **ours.metrics("")},
+        "champion": None if champion is None or theirs is None else {"version": champion.version, **theirs.metrics("")},
+        "held_back": [format_rfc3339(at) for at in span_us],
+    }
+    tags = {"judged_average_precision": f"{ours.average_precision:.6f}", "judged_recall": f"{ours.recall:.6f}"}
+    if why:
+        store.tag(owner, kind, challenger.version, {**tags, "refused": why})
+    else:
+        store.promote(owner, kind, challenger.version, tags=tags)
+    return report
+
+
+def _judged(
+    settings: Settings, options: Mapping[str, str], models: Sequence[Model]
+) -> tuple[list[Judgement], tuple[int, int]]:
+    """Each model on the rows that none of them was fitted on."""
+    order = _order(options, models[0])
+    gathered = read(order, settings)
+    from_us = max(int(one.configuration["trained_to_us"]) for one in models)
+    whole, first = held_back(gathered.series, from_us)
+    judgements = []
+    for model in models:
+        judged = fleet.load(model.arrays, model.configuration)
+        own = {name: one for name, one in whole.items() if one.features == judged.units.features}
+        if not own:
+            raise NotEnoughData(f"the rows of now are not those that version {model.version} reads")
+        judgements.append(judge(judged, own, first))
+    last = max(one.start_us + one.rows * one.step_s * 1_000_000 for one in whole.values())
+    return judgements, (from_us, last)
+
+
+def held_back(series: Mapping[str, Series], from_us: int) -> tuple[dict[str, Series], dict[str, int]]:
+    """The rows from an instant on, with some of their past, and where they begin.
+
+    Raises:
+        NotEnoughData: there are none.
+    """
+    whole, first = {}, {}
+    for name, one in series.items():
+        start = (from_us - one.start_us) // (one.step_s * 1_000_000)
+        if start < one.rows:
+            whole[name] = one.part(start - _PAST_ROWS, one.rows)
+            first[name] = max(0, start - max(0, start - _PAST_ROWS))
+    if not whole:
+        raise NotEnoughData(
+            f"no row is later than {format_rfc3339(from_us)}, up to which the models were fitted",
+            hint="Wait for more data, or train with a larger holdout.",
+        )
+    return whole, first
+
+
+def _order(options: Mapping[str, str], model: Model) -> Order:
+    """The order that reads windows as the model was trained on."""
+    told = {name: options[name] for name in ("tenant", "from", "to", "files", "entities", "step_s") if name in options}
+    order = order_of(model.kind, told, layout=str(model.configuration["layout"]), now_us=SystemClock().now_us())
+    return replace(
+        order,
+        dimensions=tuple(model.configuration["dimensions"]),
+        columns=tuple(model.configuration["columns"]),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""One detector for many entities: each in its own units, windows scored as the series would be, exact round trips."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from models.anomaly import detector, fleet
+from models.anomaly.detector import DETECTORS
+from models.anomaly.drift import Reference
+from models.anomaly.fleet import POOLED, Fleet, Units
+from models.anomaly.judgement import Judgement, judge, refusal
+from models.anomaly.refusals import ModelUnreadable, NotEnoughData, SeriesInvalid
+from models.anomaly.series import Series
+from models.anomaly.side_by_side import columns_of, side_by_side, split
+from tests.models.anomaly.synthetic import series_of, usual
+
+torch.set_num_threads(1)
+
+
+def _series(rows: int = 1_500, *, seed: int = 0) -> dict[str, Series]:
+    """A busy entity, and one a hundred times smaller with another level."""
+    quiet = usual(rows, seed=seed + 50) * np.float32(0.01) + np.float32(3)
+    return {"busy": series_of(usual(rows, seed=seed)), "quiet": series_of(quiet)}
+
+
+@cache
+def fitted(kind: str) -> Fleet:
+    series = _series()
+    units = Units.fit(series, seasons=True)
+    return fleet.assemble(units, detector.fit(kind, list(fleet.residuals_of(units, series).values()), seed=1), series)
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_a_window_is_scored_as_the_row_of_its_series(kind: str) -> None:
+    model, series = fitted(kind), _series(200, seed=7)
+    rows = [80, 120, 199]
+    windows = np.stack([series[name].values[at - 63 : at + 1] for name in series for at in rows])
+    starts = [series[name].start_us + (at - 63) * 300_000_000 for name in series for at in rows]
+    names = [name for name in series for _ in rows]
+    found = model.score_last(windows, names, starts)
+    whole = {name: model.score(one, name) for name, one in series.items()}
+    expected = [whole[name].score[at] for name in series for at in rows]
+    assert found.score == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    shares = np.stack([whole[name].share[at] for name in series for at in rows])
+    assert found.share == pytest.approx(shares, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_a_stored_fleet_scores_the_same_bits(kind: str) -> None:
+    model, series = fitted(kind), _series(120, seed=3)
+    told = json.loads(json.dumps(model.configuration()))
+    again = fleet.load(model.arrays(), told)
+    for name, one in series.items():
+        assert again.score(one, name).score.tobytes() == model.score(one, name).score.tobytes()
+        assert again.threshold(name) == model.threshold(name)
+    with pytest.raises(ModelUnreadable):
+        fleet.load(model.arrays(), {**told, "names": ["other"]})
+
+
+def test_each_entity_is_judged_in_its_own_units() -> None:
+    model, series = fitted("pca"), _series(200, seed=9)
+    assert np.nanmedian(model.score(series["quiet"], "quiet").score) < 3
+    # The quiet one in the units of the busy one is never usual.
+    assert np.nanmedian(model.score(series["quiet"], "busy").score) > 5
+
+
+def test_what_a_model_does_not_know_is_refused() -> None:
+    model, series = fitted("pca"), _series(200)
+    with pytest.raises(NotEnoughData, match="not trained on"):
+        model.score(series["busy"], "new")
+    with pytest.raises(SeriesInvalid):
+        model.score(Series(series["busy"].values, tuple("abcdef"), 300, 0), "busy")
+    with pytest.raises(NotEnoughData, match="120 are needed"):
+        Units.fit({"short": series["busy"].part(0, 100)}, seasons=True)
+
+
+def test_an_entity_with_too_few_rows_gets_no_units_and_the_others_do() -> None:
+    series = _series()
+    gone = series["busy"].with_values(np.full_like(series["busy"].values, np.nan))
+    units = Units.fit({**series, "silent": gone}, seasons=False)
+    assert units.names == (POOLED, "busy", "quiet")
+
+
+def test_windows_that_are_too_short_or_empty_have_no_score() -> None:
+    model = fitted("autoencoder")
+    values = _series(200)["busy"].values
+    short = model.score_last(values[None, :10], ["busy"], [0])
+    assert np.isnan(short.score).all()
+    empty = np.full((1, 40, 6), np.nan, np.float32)
+    assert np.isnan(model.score_last(empty, ["busy"], [0]).score).all()
+
+
+def _judgement(precision: float, alarms: float) -> Judgement:
+    return Judgement(precision, 0.5, 1.0, alarms, 0.05, 2, 1_000)
+
+
+def test_a_worse_challenger_is_refused_and_a_better_one_is_not() -> None:
+    champion = _judgement(0.6, 0.5)
+    assert refusal(_judgement(0.61, 0.5), champion, budget_per_day=0.5) == ""
+    assert "average precision" in refusal(_judgement(0.5, 0.5), champion, budget_per_day=0.5)
+    assert "alarms" in refusal(_judgement(0.7, 3.0), champion, budget_per_day=0.5)
+    assert refusal(_judgement(0.2, 0.0), None, budget_per_day=0.5) == ""
+    assert "chance" in refusal(_judgement(0.05, 0.0), None, budget_per_day=0.5)
+
+
+def test_a_fitted_model_finds_planted_faults_and_one_of_other_rows_does_not_find_as_many() -> None:
+    held = _series(1_000, seed=21)
+    first = dict.fromkeys(held, 64)
+    good = judge(fitted("pca"), held, first)
+    assert good.average_precision > 3 * good.random_precision
+    assert judge(fitted("pca"), held, first) == good
+    with pytest.raises(NotEnoughData):
+        judge(fitted("pca"), {"new": held["busy"]}, {"new": 0})
+
+
+def test_drift_is_seen_and_more_of_the_same_is_not() -> None:
+    model = fitted("pca")
+    usual_rows = [model.units.residual_series(one, name) for name, one in _series(600, seed=31).items()]
+    assert model.reference.compare(usual_rows).drifted == {}
+    moved = [one.with_values(one.values + np.eye(6, dtype=np.float32)[2] * 3) for one in usual_rows]
+    assert list(model.reference.compare(moved).drifted) == ["m2"]
+    vanished = [one.with_values(np.where(np.arange(6) == 4, np.float32(np.nan), one.values)) for one in usual_rows]
+    assert list(model.reference.compare(vanished).drifted) == ["m4"]
+    with pytest.raises(NotEnoughData):
+        model.reference.compare([usual_rows[0].part(0, 50)])
+    again = Reference.of(model.reference.arrays())
+    assert again.compare(usual_rows).index == pytest.approx(model.reference.compare(usual_rows).index)
+
+
+def test_entities_side_by_side_keep_their_values() -> None:
+    series = _series(200)
+    columns = columns_of(series, ("m1", "m4"))
+    assert columns == ("busy|m1", "busy|m4", "quiet|m1", "quiet|m4")
+    one = side_by_side(series, [*columns, "gone|m1"])
+    assert (one.values[:, 3] == series["quiet"].values[:, 4]).all()
+    assert np.isnan(one.values[:, 4]).all()
+    assert split("service=a|b,model=c|m1") == ("service=a|b,model=c", "m1")

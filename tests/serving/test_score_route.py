@@ -1,0 +1,154 @@
+"""The score route over a real registry: answers with the version, exchanges and refusals."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# MLflow's own imports warn of what it depends on.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from cluster.artifacts import ModelStore, Record
+
+from models.anomaly import detector, fleet
+from models.anomaly.fleet import Units
+from serving.scorer import Scorer
+from tests.models.anomaly.synthetic import series_of, usual
+from tests.serving.conftest import SMALL, Hub, start
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Learned:
+    """A hub with a scorer, and the registry behind it."""
+
+    def __init__(self, hub: Hub, store: ModelStore) -> None:
+        self.hub, self.store = hub, store
+        self.key = hub.admin
+
+    def register(self, owner: str = "default", seed: int = 1) -> int:
+        series = {"a": series_of(usual(600, seed=seed)), "b": series_of(usual(600, seed=seed + 1))}
+        units = Units.fit(series, seasons=False)
+        head = detector.fit("pca", list(fleet.residuals_of(units, series).values()), seed=1)
+        made = fleet.assemble(units, head, series)
+        record = Record({}, {"held_recall": 0.5}, {})
+        return self.store.register(owner, "pca", record, arrays=made.arrays(), configuration=made.configuration())
+
+    def score(self, body: Any, key: str = "") -> Any:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"content-type": "application/json"}
+        return self.hub.call("POST", "/api/v1/score", key=key or self.key, content=content, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Learned]:
+    folder = tmp_path_factory.mktemp("hub")
+    starting = start(replace(SMALL, data=folder))
+    hub = next(starting)
+    store = ModelStore(f"sqlite:///{folder}/m.db", folder, artifacts=str(folder / "artifacts"))
+    scorer = Scorer(hub.settings, store=store, look_every_s=0.0)
+    hub.app.state.scorer = scorer
+    yield Learned(hub, store)
+    scorer.close()
+    next(starting, None)
+
+
+def window(rows: int = 40, seed: int = 5) -> list[list[float]]:
+    values: list[list[float]] = usual(rows, seed=seed).tolist()
+    return values
+
+
+def test_scores_name_their_version_and_a_rollback_brings_the_same_bits_back(learned: Learned) -> None:
+    learned.hub.run(_exchanges(learned))
+    told = learned.hub.call("GET", "/api/v1/detectors", key=learned.key).json()["detectors"]
+    pca = next(one for one in told if one["detector"] == "pca")
+    assert (pca["state"], pca["champion"]["version"], len(pca["versions"])) == ("serving", 1, 2)
+    assert pca["champion"]["figures"] == {"held_recall": 0.5}
+
+
+async def _exchanges(learned: Learned) -> None:
+    """All on one loop: a champion is exchanged beside the requests that go on meanwhile."""
+    body = {"detector": "pca", "entity": ["a", "b"], "windows": [window(), window(seed=6)]}
+
+    async def score() -> Any:
+        return await learned.hub.send("POST", "/api/v1/score", key=learned.key, json=body)
+
+    async def of_version(version: int) -> Any:
+        for _ in range(500):
+            answer = await score()
+            assert answer.status_code == 200
+            if answer.json()["version"] == version:
+                return answer.json()["scores"]
+        raise AssertionError(f"version {version} never answered")
+
+    refused = await score()
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_trained")
+    learned.store.promote("default", "pca", learned.register())
+    first = await of_version(1)
+    assert [one["state"] for one in first] == ["scored", "scored"]
+    learned.store.promote("default", "pca", learned.register(seed=11))
+    assert await of_version(2) != first
+    learned.store.roll_back("default", "pca")
+    assert await of_version(1) == first
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "body_unreadable"),
+        (b'{"detector":"pca","windows":[[[NaN]]]}', 400, "body_unreadable"),
+        ({"detector": "pca"}, 422, "request_invalid"),
+        ({"detector": "pca", "windows": [[["1"]]]}, 422, "request_invalid"),
+        ({"detector": "pca", "windows": [], "extra": 1}, 422, "request_invalid"),
+        ({"detector": "pca", "windows": []}, 422, "series_invalid"),
+        ({"detector": "pca", "windows": [[[1.0, 2.0], [1.0]]]}, 422, "series_invalid"),
+        ({"detector": "pca", "windows": [[[1.0, 2.0]]]}, 422, "series_invalid"),
+        ({"detector": "pca", "windows": [[[1e39] * 6]]}, 422, "series_invalid"),
+        ({"detector": "nobody", "windows": [[[1.0]]]}, 422, "detector_unknown"),
+        ({"detector": "pca", "entity": "new", "windows": [window()]}, 422, "not_enough_data"),
+        ({"detector": "pca", "features": list("abcdef"), "windows": [window()]}, 422, "series_invalid"),
+        ({"detector": "pca", "start": "yesterday-ish", "windows": [window()]}, 422, "request_invalid"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_with_its_reason(learned: Learned, body: Any, status: int, code: str) -> None:
+    if learned.store.version_of("default", "pca", "champion") is None:
+        learned.store.promote("default", "pca", learned.register())
+    answer = learned.score(body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_missing_values_have_a_reason_and_constants_a_score(learned: Learned) -> None:
+    if learned.store.version_of("default", "pca", "champion") is None:
+        learned.store.promote("default", "pca", learned.register())
+    missing, constant = [[None] * 6] * 40, [[10.0] * 6] * 40
+    scores = learned.score({"detector": "pca", "windows": [missing, constant, constant]}).json()["scores"]
+    assert (scores[0]["state"], scores[0]["score"]) == ("not_enough_data", None)
+    assert "missing" in scores[0]["reason"]
+    assert np.isfinite(scores[1]["score"])
+    assert scores[1] == scores[2]
+
+
+def test_a_model_altered_by_one_byte_is_refused(learned: Learned, tmp_path: Path) -> None:
+    version = learned.register(owner="acme")
+    learned.store.promote("acme", "pca", version)
+    [path] = [
+        found
+        for one in Path(learned.store.artifacts or "").glob("*/artifacts/model/arrays.npz")
+        if b'"owner": "acme"' in (found := one).with_name("manifest.json").read_bytes()
+    ]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    learned.hub.call("POST", "/api/v1/tenants", key=learned.key, json={"tenant_id": "acme", "name": "Acme"})
+    headers = {"content-type": "application/json"}
+    body = {"detector": "pca", "windows": [window()]}
+    answer = learned.hub.call("POST", "/api/v1/score?tenant=acme", key=learned.key, json=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "model_refused")
