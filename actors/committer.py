@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,6 +38,8 @@ _ATTEMPTS: Final = 5
 _NOTES: Final = 8
 Positions = dict[str, list[tuple[int, dict[str, int]]]]
 SEALS_PER_COMMIT_MAX: Final = 256
+# The table of what detectors found; no seal has files for it.
+FOUND: Final = "anomalies"
 UPKEEP_EVERY_S: Final = 1.0
 _VACUUM_EVERY_S: Final = 3_600.0
 
@@ -108,6 +110,31 @@ class Committer:
         waiting = _Waiting(seal, Future())
         self._waiting.put(waiting)
         return waiting.done.result()
+
+    def found_sequence(self, journal: str) -> int:
+        """Last sequence of a detector in the table of anomalies, 0 when there is none."""
+        with self._lock:
+            return self._writers[FOUND].last_sequence(journal)
+
+    def commit_found(self, journal: str, sequence: int, files: Sequence[StagedFile]) -> int:
+        """Add staged anomalies unless that sequence is in already; the last sequence of the journal.
+
+        Raises:
+            SequenceGap: another writer of the same journal is ahead, or a sequence is missing.
+            CommitLost: it is not known whether they are in; asking again tells.
+        """
+        with self._lock:
+            writer = self._writers[FOUND]
+            last = writer.last_sequence(journal)
+            if sequence == last + 1:
+                try:
+                    writer.append(files, {journal: sequence})
+                except (DeltaError, CommitLost) as error:
+                    writer.reopen()
+                    raise CommitLost(f"{FOUND}: {str(error)[:300]}") from error
+            elif sequence > last:
+                raise SequenceGap(f"journal {journal}: {sequence} came after {last}")
+            return writer.last_sequence(journal)
 
     def register(self, shard: int, journal: str) -> Registration:
         """Begin an incarnation of a shard; seals of earlier ones are refused from now on.

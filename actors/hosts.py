@@ -21,6 +21,7 @@ from actors.shard import Shard
 from actors.warm import warm_shard
 from cluster.clock import SystemClock
 from cluster.errors import Fenced, HubError, JournalFailed, SequenceGap
+from cluster.lake.stage import StagedFile
 from cluster.metadata.retention import RetentionStore
 from cluster.metadata.schema import open_metadata
 from cluster.settings import Settings
@@ -41,6 +42,11 @@ COMMITTER_THREADS: Final = 64
 def committer_name(region: str) -> str:
     """Ray actor name of a region's committer."""
     return f"committer-{region}"
+
+
+def detector_name(region: str) -> str:
+    """Ray actor name of a region's detector."""
+    return f"detector-{region}"
 
 
 def shard_name(region: str, number: int) -> str:
@@ -73,6 +79,12 @@ class RemoteCommits:
 
     def forget(self, identity: str) -> None:
         self._call("forget", identity)
+
+    def found_sequence(self, journal: str) -> int:
+        return int(self._call("found_sequence", journal))
+
+    def commit_found(self, journal: str, sequence: int, files: Sequence[StagedFile]) -> int:
+        return int(self._call("commit_found", journal, sequence, tuple(files)))
 
     def _call(self, method: str, *arguments: object) -> Any:
         while True:
@@ -161,6 +173,12 @@ class CommitterHost:
 
     def forget(self, identity: str) -> None:
         self._committer.forget(identity)
+
+    def found_sequence(self, journal: str) -> int:
+        return self._committer.found_sequence(journal)
+
+    def commit_found(self, journal: str, sequence: int, files: Sequence[StagedFile]) -> int:
+        return self._committer.commit_found(journal, sequence, files)
 
     def positions(self) -> Positions:
         return self._committer.positions()

@@ -14,7 +14,16 @@ import structlog
 from ray.exceptions import PendingCallsLimitExceeded, RayActorError, RayTaskError
 
 from actors.accounts import Account, settle
-from actors.hosts import COMMITTER_THREADS, SHARD_THREADS, CommitterHost, ShardHost, committer_name, shard_name
+from actors.detector_host import DetectorHost
+from actors.hosts import (
+    COMMITTER_THREADS,
+    SHARD_THREADS,
+    CommitterHost,
+    ShardHost,
+    committer_name,
+    detector_name,
+    shard_name,
+)
 from actors.lanes import Lane
 from cluster.contract.packing import pack
 from cluster.errors import Unavailable
@@ -32,6 +41,7 @@ _remote: Final[Any] = ray.remote
 _get: Final[Any] = ray.get
 _get_actor: Final[Any] = ray.get_actor
 CommitterActor: Final[Any] = _remote(num_cpus=0.1, max_concurrency=COMMITTER_THREADS)(CommitterHost)
+DetectorActor: Final[Any] = _remote(num_cpus=0.1, max_concurrency=2)(DetectorHost)
 ShardActor: Final[Any] = _remote(num_cpus=0.2, max_concurrency=SHARD_THREADS)(ShardHost)
 
 
@@ -64,9 +74,24 @@ def start(settings: Settings) -> None:
     log.info("pool_started", region=settings.region, shards=count)
 
 
+def start_detector(settings: Settings) -> None:
+    """Create the region's detector, or find the one that runs; waits for nothing, since no door needs it."""
+    if settings.detector:
+        DetectorActor.options(
+            name=detector_name(settings.region), namespace=settings.namespace, get_if_exists=True, **_LIFE
+        ).remote(settings)
+
+
 def drain(settings: Settings) -> None:
     """Seal and commit everything, then end the actors. New batches are refused from the first moment."""
     pool = ShardPool.connect(settings)
+    try:
+        # First: what it commits comes from rows that are committed already.
+        detector = _get_actor(detector_name(settings.region), settings.namespace)
+        _get(detector.drain.remote())
+        ray.kill(detector)
+    except (ValueError, RayActorError):
+        log.info("no_detector", region=settings.region)
     _get([shard.drain.remote() for shard in pool.shards])
     committer = _get_actor(committer_name(settings.region), settings.namespace)
     _get(committer.drain.remote())

@@ -176,6 +176,21 @@ class ModelStore:
                 return None
             raise _away(error) from error
 
+    def champions(self, owner: str) -> dict[str, tuple[int, Mapping[str, str]]]:
+        """Version and tags of each champion of an owner, by kind.
+
+        Raises:
+            Unavailable: MLflow does not answer.
+        """
+        found: dict[str, tuple[int, Mapping[str, str]]] = {}
+        with _mlflow_errors():
+            for model in self._client.search_registered_models(f"name LIKE '{owner}.%'", max_results=100):
+                version = self.version_of(owner, model.name.partition(".")[2], CHAMPION)
+                if version is not None:
+                    tags = self._client.get_model_version(model.name, str(version)).tags
+                    found[model.name.partition(".")[2]] = (version, dict(tags))
+        return found
+
     def versions(self, scope: TenantScope) -> list[Version]:
         """Versions that the scope's tenants may score with, the newest 100 of each model."""
         owners = {*scope.tenants, SHARED}

@@ -101,6 +101,8 @@ class Settings:
     # Most rows and bytes of one answer to SQL.
     sql_rows_max: int = 100_000
     sql_answer_bytes_max: int = 32 * 1024 * 1024
+    # 1: every sealed minute is scored and what is found is kept; 0: nothing is looked for.
+    detector: int = 1
     # Replicas that score windows with trained models, and requests that may wait at one before 429.
     scorer_replicas: int = 1
     scorer_queue: int = 256

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +27,9 @@ from models.anomaly.features import ENTITY_DIMENSIONS
 from models.anomaly.fleet import BUDGET_PER_DAY, Fleet, Units, assemble, residuals_of
 from models.anomaly.judgement import judge
 from models.anomaly.scores import Fitted
-from models.anomaly.series import Series
+from models.anomaly.series import Series, told_features
 from models.anomaly.side_by_side import FLEET, columns_of, side_by_side
+from models.anomaly.sieve import sieve
 from models.query.times import parse_range
 from pipelines.fitting import Outcome, Work
 from pipelines.model_card import card_of, plots_of
@@ -36,7 +37,7 @@ from pipelines.options import chosen
 from pipelines.windows import Gathered, from_files, from_rollups
 
 OPTIONS: Final = (
-    *("tenant", "owner", "from", "to", "dimensions", "files", "entities", "step_s", "layout", "seasons"),
+    *("tenant", "owner", "from", "to", "dimensions", "files", "entities", "step_s", "layout", "seasons", "sieve"),
     *("seed", "workers", "steps", "holdout", "budget", "name", "checkpoint_every"),
 )
 LAYOUTS: Final = ("entities", "fleet")
@@ -70,7 +71,9 @@ class Order:
     holdout: float
     budget_per_day: float
     work: Work
-    # Of the layout `fleet`, as a model has them; () chooses them.
+    # Leave rows out of training that are surely no usual ones.
+    sieve: bool = True
+    # Features, or `entity|feature` of the layout `fleet`, as a model has them; () chooses those that are told of.
     columns: tuple[str, ...] = ()
 
 
@@ -132,6 +135,8 @@ def train(order: Order, settings: Settings, *, fit: Fit, store: ModelStore | Non
     began_s = time.monotonic()
     gathered = read(order, settings)
     parts = parted(gathered.series, order.holdout)
+    if order.sieve:
+        parts = replace(parts, fit=sieve(Units.fit(parts.fit, seasons=order.seasons), parts.fit))
     units = Units.fit(parts.fit, seasons=order.seasons)
     residuals = residuals_of(units, parts.fit)
     outcome = fit(order, residuals, settings.data / "training")
@@ -179,7 +184,8 @@ def read(order: Order, settings: Settings) -> Gathered:
     if order.layout == "fleet":
         one = side_by_side(gathered.series, order.columns or columns_of(gathered.series))
         return Gathered({FLEET: one}, gathered.source)
-    return gathered
+    features = order.columns or told_features(list(gathered.series.values()))
+    return Gathered({name: one.only(features) for name, one in gathered.series.items()}, gathered.source)
 
 
 def parted(series: Mapping[str, Series], holdout: float) -> Parted:
@@ -231,6 +237,7 @@ def order_of(kind: str, options: Mapping[str, str], *, layout: str, now_us: int)
         holdout=number(options, "holdout", 0.2, (0.05, 0.8)),
         budget_per_day=number(options, "budget", BUDGET_PER_DAY, (0.01, 100)),
         work=work,
+        sieve=options.get("sieve", "no" if files else "yes") == "yes",
     )
 
 
@@ -261,6 +268,7 @@ def _parameters(order: Order, gathered: Gathered) -> dict[str, str]:
         "layout": order.layout,
         "dimensions": ",".join(order.dimensions),
         "seasons": str(order.seasons),
+        "sieve": str(order.sieve),
         "holdout": str(order.holdout),
         "budget_per_day": str(order.budget_per_day),
         **{name: str(getattr(order.work, name)) for name in ("seed", "workers", "steps")},
@@ -270,10 +278,9 @@ def _parameters(order: Order, gathered: Gathered) -> dict[str, str]:
 
 def _meaning(order: Order, fleet: Fleet) -> dict[str, Any]:
     """What a reader of windows needs to make the same ones."""
-    columns = fleet.units.features if order.layout == "fleet" else ()
     return {
         "layout": order.layout,
         "dimensions": list(order.dimensions),
-        "columns": list(columns),
+        "columns": list(fleet.units.features),
         "from_files": bool(order.files),
     }

@@ -14,6 +14,7 @@ from cluster.clock import Clock
 from cluster.metadata.dashboard_links import LinkStore
 from cluster.metadata.dashboards import DashboardStore
 from cluster.metadata.engine import Database
+from cluster.metadata.feedback import FeedbackStore
 from cluster.metadata.keys import KeyStore
 from cluster.metadata.prices import PriceStore
 from cluster.metadata.tenants import TenantStore
@@ -22,6 +23,7 @@ from cluster.telemetry import Telemetry
 from serving import outages, problem
 from serving.answers import Answers
 from serving.api import (
+    anomalies,
     catalog,
     dashboards,
     dead_letters,
@@ -65,6 +67,7 @@ ROUTERS: Final = (
     traces.router,
     dead_letters.router,
     detectors.router,
+    anomalies.router,
     sql.router,
     catalog.router,
     prices.router,
@@ -122,7 +125,7 @@ def build(
     )
     state = app.state
     state.settings, state.pool, state.query, state.metadata, state.clock = settings, pool, query, metadata, clock
-    state.scorer = scorer
+    state.scorer, state.feedback = scorer, FeedbackStore(metadata, clock)
     state.telemetry = Telemetry()
     state.keys, state.tenants = KeyStore(metadata, clock), TenantStore(metadata, clock)
     gate = KeyGate(state.keys, state.tenants, clock=clock, executor=asking, keep_s=settings.key_cache_s)

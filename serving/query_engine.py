@@ -22,6 +22,7 @@ from cluster.lake.tables import ROLLUPS, uri
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.query.ages import floors_of
+from models.query.anomalies import ALL_TIME, anomalies_answer, anomaly_answer, parse_anomalies, reach
 from models.query.catalog import catalog
 from models.query.dead_letters import dead_letters_answer, parse_dead_letters
 from models.query.kinds import ask
@@ -54,7 +55,7 @@ from serving.sql_job import SqlRows
 from serving.sql_request import SqlRequest
 
 # The minutes last: they are then no older than what the coarse tables have rolled in.
-TABLES_READ: Final = ("events", "dead_letters", *reversed(ROLLUPS))
+TABLES_READ: Final = ("events", "dead_letters", "anomalies", *reversed(ROLLUPS))
 # Answers kept; each is at most some hundred kilobytes of JSON, and most are two.
 _CACHE_BYTES: Final = 64 * 1024 * 1024
 # Half of the memory limit for the hot days, the other half for questions.
@@ -221,6 +222,29 @@ class QueryEngine:
             (scope, request, snapshot.version),
             snapshot,
             lambda run: dead_letters_answer(request, lake_rows(scope, snapshot, request.span), run),
+        )
+
+    async def anomalies(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        """Found anomalies newest first, see `models.query.anomalies`."""
+        request = parse_anomalies(parameters, scope.tenants, now_us=self._clock.now_us())
+        snapshot = self._snapshots["anomalies"]
+        return await self._answered(
+            (scope, request, snapshot.version),
+            snapshot,
+            lambda run: anomalies_answer(request, lake_rows(scope, snapshot, reach(request.span)), run),
+        )
+
+    async def anomaly(self, scope: TenantScope, anomaly_id: str) -> Answer:
+        """One found anomaly.
+
+        Raises:
+            NotFound: the scope's tenants have none of that id.
+        """
+        snapshot = self._snapshots["anomalies"]
+        return await self._answered(
+            (scope, "anomaly", anomaly_id, snapshot.version),
+            snapshot,
+            lambda run: anomaly_answer(anomaly_id, lake_rows(scope, snapshot, ALL_TIME), run),
         )
 
     async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:

@@ -104,6 +104,12 @@ class QueryMemory:
     async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer:
         return await self._engine.dead_letters(scope, parameters)
 
+    async def anomalies(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        return await self._engine.anomalies(scope, parameters)
+
+    async def anomaly(self, scope: TenantScope, anomaly_id: str) -> Answer:
+        return await self._engine.anomaly(scope, anomaly_id)
+
     async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
         return await self._engine.sql(scope, request)
 

@@ -52,6 +52,12 @@ class QueryPort(Protocol):
     async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer:
         """Dead letters, newest first."""
 
+    async def anomalies(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        """Found anomalies, newest first."""
+
+    async def anomaly(self, scope: TenantScope, anomaly_id: str) -> Answer:
+        """One found anomaly."""
+
     async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
         """The rows of one statement; a caller that is cancelled cancels it."""
 
@@ -104,6 +110,12 @@ class QueryReplica:
 
     async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer | Refusal:
         return await _caught(self._engine.dead_letters(scope, parameters))
+
+    async def anomalies(self, scope: TenantScope, parameters: Parameters) -> Answer | Refusal:
+        return await _caught(self._engine.anomalies(scope, parameters))
+
+    async def anomaly(self, scope: TenantScope, anomaly_id: str) -> Answer | Refusal:
+        return await _caught(self._engine.anomaly(scope, anomaly_id))
 
     async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows | Refusal:
         return await _caught(self._engine.sql(scope, request))
@@ -165,6 +177,14 @@ class RemoteQuery:
     async def dead_letters(self, scope: TenantScope, parameters: Parameters) -> Answer:
         answer: Answer = await self._asked("dead_letters", scope, tuple(parameters))
         return answer
+
+    async def anomalies(self, scope: TenantScope, parameters: Parameters) -> Answer:
+        answer: Answer | Refusal = await self._handle.anomalies.remote(scope, tuple(parameters))
+        return _raised(answer)
+
+    async def anomaly(self, scope: TenantScope, anomaly_id: str) -> Answer:
+        answer: Answer | Refusal = await self._handle.anomaly.remote(scope, anomaly_id)
+        return _raised(answer)
 
     async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
         answer: SqlRows = await self._asked("sql", scope, request)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA, ROLLUP_DIMENSIONS, ROLLUP_SCHEMA
+from cluster.contract.found import FOUND_SCHEMA
 
 PARTITION_COLUMNS: Final = ("tenant_id", "event_date")
 _PARTITION_FIELDS: Final = (
@@ -75,6 +76,13 @@ TABLES: Final[dict[str, Table]] = {
         time_column="received_at",
         dictionary=("source", "reason_code"),
         sort=("received_at",),
+    ),
+    "anomalies": Table(
+        name="anomalies",
+        schema=FOUND_SCHEMA,
+        time_column="started_at",
+        dictionary=("detector", "severity", "state", "entity", "dimensions"),
+        sort=("started_at", "anomaly_id"),
     ),
 }
 

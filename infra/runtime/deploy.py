@@ -46,6 +46,8 @@ def put_up(settings: Settings, *, joined: bool) -> None:
     _wait_running()
     _tell("application")
     doors.join()
+    # After the doors: it takes a second of a core to import, and nobody waits for it.
+    pool.start_detector(settings)
 
 
 def _wait_running() -> None:

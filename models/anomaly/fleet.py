@@ -6,8 +6,9 @@ learn from all of them and a quiet service is not judged by a busy one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +19,11 @@ from models.anomaly.calibrated import fitting_rows
 from models.anomaly.drift import Reference
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData, SeriesInvalid
 from models.anomaly.scaling import ROWS_MIN
-from models.anomaly.scores import Arrays, Fitted, Scores
+from models.anomaly.scores import TRAILING_ROWS, Arrays, Fitted, Scores
 from models.anomaly.seasonal import BIN_S, profile_of
-from models.anomaly.series import Matrix, Series, check_alike
+from models.anomaly.series import Floats, Matrix, Series, check_alike
 from models.anomaly.statistical import centre_and_spread
-from models.anomaly.threshold import Threshold, calibrate
+from models.anomaly.threshold import DAY_S, Threshold, calibrate
 
 # The entity of a window that names none: units of all rows together.
 POOLED: Final = ""
@@ -206,14 +207,26 @@ def assemble(
     """
     residuals = {name: units.residual_series(series[name], name) for name in units.names[1:]}
     late = {name: head.score(one, trailing=True).score[fitting_rows(one) :] for name, one in residuals.items()}
-    step_s = units.step_s
-    thresholds = {POOLED: calibrate(list(late.values()), step_s=step_s, budget_per_day=budget_per_day)}
+    thresholds = {POOLED: _threshold(list(late.values()), units.step_s, budget_per_day)}
     for name, scores in late.items():
         try:
-            thresholds[name] = calibrate(scores, step_s=step_s, budget_per_day=budget_per_day)
+            thresholds[name] = _threshold([scores], units.step_s, budget_per_day)
         except NotEnoughData:
             continue
     return Fleet(units, head, thresholds, Reference.fit(list(residuals.values())))
+
+
+def _threshold(scores: list[Floats], step_s: int, budget_per_day: float) -> Threshold:
+    """Calibrated; where the time is too short to have held one alarm of the budget, not below what the budget implies.
+
+    A day of the budget is so many rows of so rare a score, if scores of TRAILING_ROWS rows are one.
+    """
+    found = calibrate(scores, step_s=step_s, budget_per_day=budget_per_day)
+    days = sum(int(np.isfinite(one).sum()) for one in scores) * step_s / DAY_S
+    if days * budget_per_day >= 1:
+        return found
+    implied = -math.log(min(0.5, budget_per_day * TRAILING_ROWS * step_s / DAY_S))
+    return replace(found, value=max(found.value, implied))
 
 
 def residuals_of(units: Units, series: Mapping[str, Series]) -> dict[str, Series]:

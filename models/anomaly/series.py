@@ -57,6 +57,16 @@ class Series:
         moved_us = self.start_us + start * self.step_s * 1_000_000
         return replace(self, values=self.values[start:stop], start_us=moved_us)
 
+    def only(self, features: Sequence[str]) -> Series:
+        """The same rows with these features in this order; one that is not there is missing."""
+        if tuple(features) == self.features:
+            return self
+        values = np.full((self.rows, len(features)), np.nan, np.float32)
+        for at, name in enumerate(features):
+            if name in self.features:
+                values[:, at] = self.values[:, self.features.index(name)]
+        return replace(self, values=values, features=tuple(features))
+
     def with_values(self, values: Matrix) -> Series:
         """The same rows and features with other values."""
         return replace(self, values=values)
@@ -82,6 +92,16 @@ def _check(series: Series) -> None:
             f"{series.features[column]} of row {row} is infinite or beyond single precision",
             hint="Send null where a value is missing.",
         )
+
+
+def told_features(several: Sequence[Series]) -> tuple[str, ...]:
+    """Features that are known in a twentieth of all rows at least: of what nobody tells, nothing can be learned."""
+    check_alike(several)
+    known = sum((~np.isnan(one.values)).sum(axis=0) for one in several)
+    rows = sum(one.rows for one in several)
+    return tuple(
+        name for name, count in zip(several[0].features, np.atleast_1d(known), strict=True) if count >= 0.05 * rows
+    )
 
 
 def check_alike(series_list: Sequence[Series]) -> None:

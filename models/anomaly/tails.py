@@ -17,6 +17,7 @@ _TAIL_FROM: Final = 0.98
 # Fewer exceedances than these cannot tell the shape of a tail: then it is exponential.
 _SHAPE_MIN: Final = 30
 _SHAPE_MAX: Final = 0.5
+_WIDE_FROM: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +56,11 @@ class Tail:
         surprisal[-1] = -np.log1p(-_TAIL_FROM)
         excess = known[known > knots[-1]] - knots[-1]
         shape, scale = _pareto(excess)
+        if excess.size < _SHAPE_MIN:
+            # A handful of exceedances may all be small by chance, and the next usual row would be a sensation. The mean
+            # excess of an exponential tail is the same over every level; over a lower one more rows tell it.
+            wide = known[known > np.quantile(known, _WIDE_FROM)]
+            scale = max(scale, float(wide.mean() - wide.min()) if wide.size else 0.0)
         floor = 1e-3 * max(float(np.abs(known).max()), 1e-6)
         return Tail(knots, surprisal, shape, max(scale, floor))
 

@@ -25,6 +25,8 @@ DOORS = {
     ("GET", "/metrics"): "read",
     ("GET", "/api/v1/detectors"): "anomalies",
     ("POST", "/api/v1/score"): "anomalies",
+    ("GET", "/api/v1/anomalies"): "anomalies",
+    ("POST", "/api/v1/anomalies/aaaaaaaaaaaa/feedback"): "feedback",
     ("GET", "/api/v1/keys"): "admin",
     ("POST", "/api/v1/keys"): "admin",
     ("POST", "/api/v1/keys/aaaaaaaaaaaa/rotate"): "admin",
@@ -77,7 +79,12 @@ def test_each_door_takes_the_keys_that_carry_its_permission_and_no_other(matrix:
 
 
 def test_every_route_of_ours_is_in_the_matrix_or_open(matrix: Hub) -> None:
-    known = {path.replace("aaaaaaaaaaaa", "{key_id}").replace("/default/", "/{tenant_id}/") for _, path in DOORS}
+    known = {
+        path.replace("anomalies/aaaaaaaaaaaa", "anomalies/{anomaly_id}")
+        .replace("aaaaaaaaaaaa", "{key_id}")
+        .replace("/default/", "/{tenant_id}/")
+        for _, path in DOORS
+    }
     routes = set(matrix.app.openapi()["paths"])
     # The doors of questions and boards have a matrix of their own beside them.
     asked = {path for path in routes if path.startswith(("/api/v1/metrics", "/api/v1/traces", "/api/v1/events/search"))}

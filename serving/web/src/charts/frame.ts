@@ -39,6 +39,8 @@ export interface Frame {
   marks?: Mark[];
   /** Rows are records to be read: it is empty only without any. */
   listed?: boolean;
+  /** The records as they were told, for a chart that draws more of them than columns hold. */
+  documents?: readonly unknown[];
   /** Width of a time window, ms; null where rows are not windows. */
   stepMs: number | null;
   granularity: string | null;

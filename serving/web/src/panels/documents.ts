@@ -17,8 +17,9 @@ const TRACES: Heading[] = [['trace_id', 'Trace', 'text', 'label'], ['started_at'
 const ANOMALIES: Heading[] = [['from', 'From', 'time', 'dimension'], ['severity', 'Severity', 'text', 'dimension'], ['entity', 'Where', 'text', 'label'],
   ['measures', 'What', 'text', 'dimension'], ['score', 'Score', 'count', 'value'], ['threshold', 'Threshold', 'count', 'value'], ['drivers', 'Driven by', 'text', 'dimension'],
   ['detector', 'Detector', 'text', 'dimension'], ['state', 'State', 'text', 'dimension'], ['to', 'To', 'time', 'note']];
-const DETECTORS: Heading[] = [['detector', 'Detector', 'text', 'label'], ['champion', 'Champion', 'text', 'dimension'], ['versions', 'Versions', 'text', 'dimension'],
-  ['figures', 'Figures', 'text', 'dimension']];
+const DETECTORS: Heading[] = [['detector', 'Detector', 'text', 'label'], ['state', 'State', 'text', 'dimension'], ['champion', 'Champion', 'text', 'dimension'],
+  ['versions', 'Versions', 'count', 'value'], ['precision', 'Average precision, planted faults', 'ratio', 'value'], ['recall', 'Recall', 'ratio', 'value'],
+  ['alarms', 'Alarms per entity and day', 'count', 'value']];
 const READINESS: Heading[] = [['status', 'Status', 'text', 'label'], ['reason', 'Reason', 'text', 'dimension']];
 
 interface Anomaly {
@@ -43,12 +44,27 @@ function named(value: unknown): string {
 function anomalies(answer: { anomalies?: Anomaly[]; rows?: Anomaly[] } | Anomaly[]): Frame {
   const found = Array.isArray(answer) ? answer : (answer.anomalies ?? answer.rows ?? []);
   const rows = found.map((one) => ({ ...one, entity: named(one.entity), measures: named(one.measures ?? one.measure), drivers: named(one.drivers) }));
-  return { ...records(rows, ANOMALIES), groups: found.map((one) => ({ trace_id: one.trace_ids?.[0] ?? null })) };
+  return { ...records(rows, ANOMALIES), documents: found, groups: found.map((one) => ({ trace_id: one.trace_ids?.[0] ?? null })) };
 }
 
-function detectors(answer: { detectors?: Record<string, unknown>[] } | Record<string, unknown>[]): Frame {
-  const found = Array.isArray(answer) ? answer : (answer.detectors ?? []);
-  return records(found.map((one) => ({ ...one, detector: one['detector'] ?? one['name'], champion: one['champion'] ?? one['version'], figures: one['figures'] ?? one['evaluation'] })), DETECTORS);
+interface Detector {
+  detector: string;
+  state: string;
+  champion: { version: number; owner: string; figures: Record<string, number> } | null;
+  versions: { version: number; figures: Record<string, number> }[];
+}
+
+const STATES: Record<string, string> = { not_trained: 'not trained', trained: 'trained, not promoted', serving: 'serving' };
+
+/** Kinds with their champion; figures are those of its run, or of the newest version where none was promoted. */
+function detectors(answer: { detectors: Detector[] }): Frame {
+  return records(answer.detectors.map((one) => {
+    const figures = (one.champion ?? one.versions[0])?.figures ?? {};
+    return {
+      detector: one.detector, state: STATES[one.state] ?? one.state, champion: one.champion ? `version ${one.champion.version} of ${one.champion.owner}` : '–', versions: one.versions.length,
+      precision: figures['held_average_precision'] ?? null, recall: figures['held_recall'] ?? null, alarms: figures['held_alarms_per_day'] ?? null,
+    };
+  }), DETECTORS);
 }
 
 export function documentFrame(query: DocumentQuery, answer: unknown): Frame {
@@ -62,6 +78,6 @@ export function documentFrame(query: DocumentQuery, answer: unknown): Frame {
     }
     case 'traces': return records((answer as { traces: object[] }).traces, TRACES, (row) => ({ trace_id: String(row['trace_id']) }));
     case 'anomalies': return anomalies(answer as Anomaly[]);
-    case 'detectors': return detectors(answer as Record<string, unknown>[]);
+    case 'detectors': return detectors(answer as { detectors: Detector[] });
   }
 }

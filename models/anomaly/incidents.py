@@ -1,0 +1,205 @@
+"""From scores of the last hours to incidents: what is new, what goes on, what has ended. Rows, not yet stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from models.anomaly.fleet import Fleet
+from models.anomaly.scores import Scores
+from models.anomaly.series import Series
+from models.anomaly.threshold import MERGE_S, Alarm, Threshold, decide
+from models.anomaly.window_answers import drivers, severity
+
+OPEN, CLOSED = "open", "closed"
+_TOLD_AGAIN_US: Final = 600_000_000
+# Feature -> measure of the query catalogue, and how a value becomes one of that measure.
+_MEASURES: Final[Mapping[str, tuple[str, str]]] = {
+    "requests_log": ("request_count", "log"),
+    "error_share": ("error_ratio", "share"),
+    "guardrail_block_share": ("guardrail_block_ratio", "share"),
+    "cache_hit_share": ("cache_hit_ratio", "share"),
+    "cache_read_share": ("cache_read_tokens", "ratio"),
+    "reasoning_share": ("reasoning_tokens", "ratio"),
+    "input_tokens_log": ("input_tokens", "log"),
+    "output_tokens_log": ("output_tokens", "log"),
+    "cost_log": ("cost_usd", "micro"),
+    "cost_per_token_log": ("cost_usd", "nano"),
+    "latency_ms_p50_log": ("latency_ms_p50", "log"),
+    "latency_ms_p95_log": ("latency_ms_p95", "log"),
+    "ttft_ms_p50_log": ("ttft_ms_p50", "log"),
+    "ttft_ms_p95_log": ("ttft_ms_p95", "log"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One anomaly as it stands.
+
+    Attributes:
+        model_version: 0 for plain statistics.
+        drivers: of the row with the highest score, see `window_answers.drivers`, in units of measures.
+    """
+
+    anomaly_id: str
+    revision: int
+    detector: str
+    model_version: int
+    entity: str
+    started_us: int
+    ended_us: int
+    peak_us: int
+    score: float
+    threshold: float
+    severity: str
+    state: str
+    drivers: tuple[dict[str, Any], ...]
+    baseline: dict[str, Any]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Of the drivers, each once."""
+        return tuple(dict.fromkeys(str(one["measure"]) for one in self.drivers))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose rows were scored, by what."""
+
+    tenant: str
+    entity: str
+    model_version: int
+
+
+def follow(
+    subject: Subject, fleet: Fleet, series: Series, *, scores: Scores, threshold: Threshold, known: Iterable[Incident]
+) -> list[Incident]:
+    """Incidents that are new or have changed.
+
+    An alarm that touches a known incident of the entity, or begins within MERGE_S of its end, is the same incident.
+
+    Args:
+        series: rows up to the newest, as the fleet reads them; scores of each.
+        known: incidents of this entity that may go on, or lie within the series.
+    """
+    step_us = series.step_s * 1_000_000
+    now_us = series.start_us + series.rows * step_us
+    before = {one.anomaly_id: one for one in known}
+    current = dict(before)
+    met: set[str] = set()
+    for alarm in decide(scores.score, threshold):
+        told = _told(subject, fleet, series, scores=scores, alarm=alarm, threshold=threshold)
+        told = replace(told, state=OPEN if now_us - told.ended_us < MERGE_S * 1_000_000 else CLOSED)
+        same = _same(told, current.values())
+        current[same.anomaly_id if same else told.anomaly_id] = _grown(same, told) if same else told
+        met.add(same.anomaly_id if same else told.anomaly_id)
+    for one in list(current.values()):
+        if one.state == OPEN and one.anomaly_id not in met and now_us - one.ended_us >= MERGE_S * 1_000_000:
+            current[one.anomaly_id] = replace(one, state=CLOSED)
+    return [
+        replace(one, revision=before[name].revision + 1) if name in before else one
+        for name, one in current.items()
+        if before.get(name) != one
+    ]
+
+
+def _same(told: Incident, known: Iterable[Incident]) -> Incident | None:
+    reach_us = MERGE_S * 1_000_000
+    touching = (one for one in known if told.started_us <= one.ended_us + reach_us and told.ended_us > one.started_us)
+    return min(touching, key=lambda one: one.started_us, default=None)
+
+
+def _grown(same: Incident, told: Incident) -> Incident:
+    """What is known and what is told now as one; what is known when nothing changed that is worth a row."""
+    worse = told.score > same.score * 1.001
+    ended_us = max(same.ended_us, told.ended_us)
+    # While it lasts, its end moves with every row; a row is written when something else changes, or each ten minutes.
+    moved = ended_us - same.ended_us >= _TOLD_AGAIN_US or (told.state == CLOSED and ended_us > same.ended_us)
+    if not worse and not moved and told.state == same.state:
+        return same
+    base = told if worse else same
+    return replace(
+        base,
+        anomaly_id=same.anomaly_id,
+        revision=same.revision,
+        started_us=min(same.started_us, told.started_us),
+        ended_us=ended_us,
+        state=told.state,
+    )
+
+
+def _told(
+    subject: Subject, fleet: Fleet, series: Series, *, scores: Scores, alarm: Alarm, threshold: Threshold
+) -> Incident:
+    step_us = series.step_s * 1_000_000
+    began_us = series.start_us + alarm.start * step_us
+    peak_us = series.start_us + alarm.peak * step_us
+    row, share = series.values[alarm.peak], scores.share[alarm.peak]
+    found_drivers = drivers(fleet, row, share, entity=subject.entity, at_us=peak_us)
+    bins = fleet.units.profile.shape[1]
+    baseline = {
+        "of": "training time of this entity",
+        "season": "none" if bins == 1 else "time of day" if bins == 48 else "time of week",
+        "model_version": subject.model_version,
+        "budget_per_day": threshold.budget_per_day,
+    }
+    return Incident(
+        anomaly_id=_identity(subject, fleet.kind, began_us),
+        revision=0,
+        detector=fleet.kind,
+        model_version=subject.model_version,
+        entity=subject.entity,
+        started_us=began_us,
+        ended_us=series.start_us + alarm.end * step_us,
+        peak_us=peak_us,
+        score=alarm.score,
+        threshold=threshold.level,
+        severity=severity(alarm.score, threshold.level),
+        state=OPEN,
+        drivers=tuple(natural(one) for one in found_drivers),
+        baseline=baseline,
+    )
+
+
+def _identity(subject: Subject, kind: str, began_us: int) -> str:
+    """The same for the same incident, however often it is found."""
+    told = f"{subject.tenant}\n{kind}\n{subject.entity}\n{began_us}"
+    return hashlib.blake2b(told.encode(), digest_size=12).hexdigest()
+
+
+def natural(driver: dict[str, Any]) -> dict[str, Any]:
+    """A driver with its measure, and value and usual value in units of it.
+
+    Shares were shrunk towards zero in quiet minutes, so a ratio is at least as high as told.
+    """
+    feature = str(driver["feature"]).rpartition("|")[2]
+    measure, form = _MEASURES.get(feature, (feature, "plain"))
+    told = {"feature": driver["feature"], "measure": measure, "share": driver["share"]}
+    for name in ("value", "usual"):
+        told[name] = None if driver[name] is None else _plain(float(driver[name]), form)
+    told["direction"] = None if driver["value"] is None else "up" if driver["value"] > driver["usual"] else "down"
+    return told
+
+
+def _plain(value: float, form: str) -> float:
+    forms = {
+        "log": lambda: np.expm1(min(value, 60.0)),
+        "share": lambda: value * abs(value),
+        "micro": lambda: np.expm1(min(value, 60.0)) / 1e6,
+        "nano": lambda: np.expm1(min(value, 60.0)) / 1e9,
+    }
+    plain = float(forms[form]()) if form in forms else value
+    return max(plain, 0.0) if form in forms else plain
+
+
+def newest(rows: Sequence[Incident]) -> dict[str, Incident]:
+    """Of each id the highest revision."""
+    found: dict[str, Incident] = {}
+    for one in rows:
+        if one.anomaly_id not in found or found[one.anomaly_id].revision < one.revision:
+            found[one.anomaly_id] = one
+    return found

@@ -1,0 +1,96 @@
+"""GET /api/v1/anomalies: what the detectors found; POST …/{id}/feedback: whether it was one, which moves thresholds."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from cluster.errors import BodyUnreadable, RequestInvalid
+from cluster.metadata.feedback import FeedbackStore, Verdict
+from models.anomaly.threshold import Threshold
+from serving.api.detectors import whole_tenant
+from serving.api.reading import asked, parameters, passing, port
+from serving.auth.roles import Permission
+
+router = APIRouter(prefix="/api/v1", tags=["learning"])
+
+_BODY: Final = {
+    "type": "object",
+    "required": ["label"],
+    "properties": {"label": {"type": "string", "enum": ["true", "false"]}, "comment": {"type": "string"}},
+}
+_BODY_BYTES_MAX: Final = 16 * 1024
+
+
+class Feedback(msgspec.Struct, forbid_unknown_fields=True):
+    """As it is sent."""
+
+    label: Literal["true", "false"]
+    comment: str = ""
+
+
+@router.get(
+    "/anomalies",
+    response_model=None,
+    openapi_extra=asked(
+        ("state", "open or closed", False),
+        ("severity", "minor, major or critical", False),
+        ("detector", "only of this kind", False),
+        ("entity", "only of this one", False),
+        ("from", "RFC 3339 or relative, default -7d", False),
+        ("to", "RFC 3339 or relative, default now", False),
+        ("limit", "anomalies of a page, 1 to 500", False),
+        ("cursor", "next_cursor of the page before", False),
+    ),
+)
+async def anomalies(request: Request) -> Response:
+    """Found anomalies that touch the range, newest first, each with drivers, traces and what was changed before."""
+    principal = await request.app.state.authorise(request, Permission.ANOMALIES)
+    whole_tenant(principal)
+    query = port(request)
+    found = orjson.loads((await query.anomalies(principal.scope, parameters(request))).body)
+    store: FeedbackStore = request.app.state.feedback
+    labels = await run_in_threadpool(store.labels, principal.tenant)
+    for one in found["anomalies"]:
+        known = labels.get(one["id"])
+        one["feedback"] = None if known is None else str(known).lower()
+    return passing(orjson.dumps(found))
+
+
+@router.post(
+    "/anomalies/{anomaly_id}/feedback",
+    response_model=None,
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}}},
+)
+async def post_feedback(anomaly_id: str, request: Request) -> Response:
+    """Keep what was said, and tell what the threshold of that detector and entity is from now on."""
+    state = request.app.state
+    principal = await state.authorise(request, Permission.FEEDBACK)
+    whole_tenant(principal)
+    query = port(request)
+    async with state.bodies.body(request, sent_max=_BODY_BYTES_MAX) as body:
+        try:
+            said = msgspec.json.decode(body, type=Feedback)
+        except msgspec.ValidationError as error:
+            raise RequestInvalid(
+                str(error)[:200], hint='{"label":"true"} or {"label":"false","comment":"…"}'
+            ) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BodyUnreadable("the body is not JSON") from error
+    found = orjson.loads((await query.anomaly(principal.scope, anomaly_id)).body)
+    store: FeedbackStore = state.feedback
+    is_true = said.label == "true"
+    verdict = Verdict(
+        found["id"], found["detector"], found["entity"], is_true=is_true, comment=said.comment, told_by=principal.key_id
+    )
+    await run_in_threadpool(store.record, principal.tenant, verdict)
+    verdicts = await run_in_threadpool(store.by_threshold)
+    mine = verdicts.get((principal.tenant, found["detector"], found["entity"]), [])
+    factor = Threshold(1.0, 60, 1.0).adjusted(mine).factor
+    told = {"id": found["id"], "label": said.label, "detector": found["detector"], "entity": found["entity"]}
+    return passing(orjson.dumps({**told, "verdicts": len(mine), "threshold_factor": factor}))
