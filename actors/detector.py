@@ -68,7 +68,7 @@ class Detector:
         self._events = Events(settings.lake)
         self._known: dict[str, dict[str, Incident]] = {}
         self._judged: dict[str, Judge] = {}
-        self._factors: dict[tuple[str, str, str], list[bool]] = {}
+        self._factors: dict[tuple[str, str, str], list[tuple[bool, float]]] = {}
         self._feedback_state = (-1, -1)
         self._scored_us = -1
         self._states: dict[str, dict[str, str]] = {}
@@ -136,7 +136,7 @@ class Detector:
     def _score(self, tenant: str, judge: Judge, name: str, series: Series) -> list[Incident]:
         scores = judge.fleet.score(series, name)
         verdicts = self._factors.get((tenant, judge.fleet.kind, name), [])
-        threshold = judge.fleet.threshold(name).adjusted(verdicts)
+        threshold = judge.fleet.threshold(name).judged(verdicts)
         known = [
             one
             for one in self._known[tenant].values()

@@ -11,6 +11,7 @@ import structlog
 from actors.detector import Detector
 from actors.hosts import RemoteCommits
 from actors.judges import Judges
+from actors.retraining import Retraining
 from cluster.clock import SystemClock
 from cluster.errors import HubError
 from cluster.metadata.feedback import FeedbackStore
@@ -36,6 +37,7 @@ class DetectorHost:
         self._ticks = 0
         self._failure = ""
         self._detector: Detector | None = None
+        self._retraining = Retraining(settings, SystemClock())
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
         self._thread.start()
 
@@ -48,6 +50,7 @@ class DetectorHost:
         """End the thread after its tick."""
         self._ended.set()
         self._thread.join()
+        self._retraining.close()
 
     def _run(self) -> None:
         while not self._ended.wait(TICK_S):
@@ -55,6 +58,7 @@ class DetectorHost:
                 if self._detector is None:
                     self._detector = self._made()
                 self._detector.tick()
+                self._retraining.look()
                 self._ticks += 1
                 self._failure = ""
             except (HubError, OSError) as error:

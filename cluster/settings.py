@@ -103,6 +103,8 @@ class Settings:
     sql_answer_bytes_max: int = 32 * 1024 * 1024
     # 1: every sealed minute is scored and what is found is kept; 0: nothing is looked for.
     detector: int = 1
+    # Champions are compared with the last day, and trained again where they no longer fit, this often; 0 is never.
+    retrain_hours: float = 24.0
     # Replicas that score windows with trained models, and requests that may wait at one before 429.
     scorer_replicas: int = 1
     scorer_queue: int = 256

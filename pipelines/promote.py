@@ -95,7 +95,7 @@ def _judged(
     settings: Settings, options: Mapping[str, str], models: Sequence[Model]
 ) -> tuple[list[Judgement], tuple[int, int]]:
     """Each model on the rows that none of them was fitted on."""
-    order = _order(options, models[0])
+    order = order_as(models[0], options, now_us=SystemClock().now_us())
     gathered = read(order, settings)
     from_us = max(int(one.configuration["trained_to_us"]) for one in models)
     whole, first = held_back(gathered.series, from_us)
@@ -130,10 +130,10 @@ def held_back(series: Mapping[str, Series], from_us: int) -> tuple[dict[str, Ser
     return whole, first
 
 
-def _order(options: Mapping[str, str], model: Model) -> Order:
+def order_as(model: Model, options: Mapping[str, str], *, now_us: int) -> Order:
     """The order that reads windows as the model was trained on."""
     told = {name: options[name] for name in ("tenant", "from", "to", "files", "entities", "step_s") if name in options}
-    order = order_of(model.kind, told, layout=str(model.configuration["layout"]), now_us=SystemClock().now_us())
+    order = order_of(model.kind, told, layout=str(model.configuration["layout"]), now_us=now_us)
     return replace(
         order,
         dimensions=tuple(model.configuration["dimensions"]),

@@ -63,7 +63,7 @@ class Scorer:
         self._clock = SystemClock()
         self._champions = Champions(settings, self._clock, loaders=LOADERS, store=store, look_every_s=look_every_s)
         self._feedback = FeedbackStore(open_metadata(settings, self._clock), self._clock)
-        self._factors: dict[tuple[str, str, str], list[bool]] = {}
+        self._factors: dict[tuple[str, str, str], list[tuple[bool, float]]] = {}
         self._looked_at_s = float("-inf")
         # One pass at a time: the network uses every core it may.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="score")
@@ -175,7 +175,7 @@ class Scorer:
         return out
 
     def _threshold(self, fleet: Fleet, tenant: str, entity: str) -> Threshold:
-        return fleet.threshold(entity).adjusted(self._factors.get((tenant, fleet.kind, entity), []))
+        return fleet.threshold(entity).judged(self._factors.get((tenant, fleet.kind, entity), []))
 
     def _of_traces(self, champion: Champion, request: ScoreRequest) -> Answer | HubError:
         try:

@@ -24,6 +24,7 @@ class Verdict:
     Attributes:
         detector, entity: whose threshold it moves.
         is_true: whether it was a real anomaly.
+        score: of the anomaly.
         told_by: key id.
     """
 
@@ -31,6 +32,7 @@ class Verdict:
     detector: str
     entity: str
     is_true: bool
+    score: float
     comment: str
     told_by: str
 
@@ -60,6 +62,7 @@ class FeedbackStore:
                     detector=verdict.detector,
                     entity=verdict.entity,
                     is_true=int(verdict.is_true),
+                    score=verdict.score,
                     comment=verdict.comment,
                     told_by=verdict.told_by,
                     told_at_us=self._clock.now_us(),
@@ -80,11 +83,12 @@ class FeedbackStore:
             rows = connection.execute(select(anomaly_feedback).where(mine)).mappings().all()
         return {row["anomaly_id"]: bool(row["is_true"]) for row in rows}
 
-    def by_threshold(self) -> dict[tuple[str, str, str], list[bool]]:
-        """(tenant, detector, entity) -> verdicts in the order they were told."""
-        found: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
+    def by_threshold(self) -> dict[tuple[str, str, str], list[tuple[bool, float]]]:
+        """(tenant, detector, entity) -> (is it true, its score) in the order they were told."""
+        found: dict[tuple[str, str, str], list[tuple[bool, float]]] = defaultdict(list)
         with self._database.reading() as connection:
             rows = connection.execute(select(anomaly_feedback).order_by(anomaly_feedback.c.told_at_us)).mappings()
             for row in rows:
-                found[(row["tenant_id"], row["detector"], row["entity"])].append(bool(row["is_true"]))
+                key = (row["tenant_id"], row["detector"], row["entity"])
+                found[key].append((bool(row["is_true"]), float(row["score"])))
         return dict(found)

@@ -163,6 +163,8 @@ anomaly_feedback: Final = Table(
     Column("entity", Text, nullable=False),
     # 1 a real one, 0 a false alarm.
     Column("is_true", Integer, nullable=False),
+    # Of the anomaly, when it was judged.
+    Column("score", Float, nullable=False),
     Column("comment", Text, nullable=False),
     Column("told_by", Text, nullable=False),
     Column("told_at_us", BigInteger, nullable=False),
@@ -297,6 +299,7 @@ MIGRATIONS: Final = (
                 detector TEXT NOT NULL,
                 entity TEXT NOT NULL,
                 is_true INTEGER NOT NULL,
+                score DOUBLE PRECISION NOT NULL,
                 comment TEXT NOT NULL,
                 told_by TEXT NOT NULL,
                 told_at_us BIGINT NOT NULL,

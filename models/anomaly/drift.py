@@ -16,11 +16,11 @@ from models.anomaly.scores import Arrays
 from models.anomaly.series import Floats, Matrix, Series
 
 BINS: Final = 10
-ROWS_MIN: Final = 360
+ROWS_MIN: Final = 240
 # The custom of credit scoring: over 0.25 the population has changed.
 INDEX_MAX: Final = 0.25
 # A day of training time is compared with all of it; today may be this much further off than the worst of those days.
-_MARGIN: Final = 1.5
+_MARGIN: Final = 2.0
 # A share of 0 would make the index infinite.
 _SHARE_MIN: Final = 1e-3
 _CHUNK_S: Final = 86_400
@@ -38,6 +38,10 @@ class Drift:
     features: tuple[str, ...]
     index: Floats
     limit: Floats
+
+    def lasting(self, before: Drift) -> Drift:
+        """Of each feature the lower index of two days: one odd day is no drift yet."""
+        return Drift(self.features, np.minimum(self.index, before.index), self.limit)
 
     @property
     def drifted(self) -> dict[str, float]:
@@ -63,7 +67,10 @@ class Reference:
 
     @staticmethod
     def fit(residuals: Sequence[Series]) -> Reference:
-        """Of all residuals together; the limit from how far single days of them are off."""
+        """Of all residuals together; the limit from how far single days of them are off.
+
+        They should be of rows that the seasons were not fitted on, which look narrower than the next day will.
+        """
         rows = np.concatenate([one.values for one in residuals]).astype(np.float64)
         quantiles = np.linspace(0, 1, BINS + 1)[1:-1]
         known = (~np.isnan(rows)).any(axis=0)

@@ -213,7 +213,8 @@ def assemble(
             thresholds[name] = _threshold([scores], units.step_s, budget_per_day)
         except NotEnoughData:
             continue
-    return Fleet(units, head, thresholds, Reference.fit(list(residuals.values())))
+    unseen = [one.part(fitting_rows(one), one.rows) for one in residuals.values()]
+    return Fleet(units, head, thresholds, Reference.fit(unseen))
 
 
 def _threshold(scores: list[Floats], step_s: int, budget_per_day: float) -> Threshold:

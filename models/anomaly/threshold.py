@@ -22,6 +22,11 @@ ROWS_MIN: Final = 100
 # One step of feedback or of a day far off the budget, as a factor.
 STEP: Final = 1.05
 FACTOR_MIN, FACTOR_MAX = 0.5, 4.0
+# Of the lowest score of a true alarm: scores of the next ones differ a little.
+_UNDER: Final = 0.97
+# As far as false alarms alone may raise it.
+_BLIND_MAX: Final = 1.25
+_TRUE_FOR_HALF: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,24 @@ class Threshold:
     def adjusted(self, feedback: Sequence[bool]) -> Threshold:
         """After verdicts on alarms: a false one (False) raises it by a step, a true one leaves it."""
         return self._moved(sum(not true for true in feedback))
+
+    def judged(self, verdicts: Sequence[tuple[bool, float]]) -> Threshold:
+        """After verdicts on alarms, each with the alarm's score: over the false ones, as far as no true one is lost.
+
+        The level rises just over the highest false alarm, but stays under the lowest true one, and never falls below
+        the calibrated one. While no true alarm is known it rises by a step for each false one, a quarter at most: the
+        next real incident may be no higher.
+        """
+        false = [score for is_true, score in verdicts if not is_true]
+        true = [score for is_true, score in verdicts if is_true]
+        if not false:
+            return self
+        # The next real one is lower than the lowest of n with a chance of 1 / (n + 1): few of them say little.
+        trust = len(true) / (len(true) + _TRUE_FOR_HALF)
+        blind = self.value * min(STEP ** len(false), _BLIND_MAX)
+        most = max(self.value * (max(_UNDER * min(true), self.value) / self.value) ** trust, 1e-9) if true else blind
+        level = min(max(false) / _UNDER, most)
+        return replace(self, factor=min(max(level / self.value, 1.0), FACTOR_MAX))
 
     def after_day(self, alarms: int) -> Threshold:
         """After a day with so many alarms: up if over the budget, down if under, in proportion, two steps at most.

@@ -84,13 +84,18 @@ async def post_feedback(anomaly_id: str, request: Request) -> Response:
             raise BodyUnreadable("the body is not JSON") from error
     found = orjson.loads((await query.anomaly(principal.scope, anomaly_id)).body)
     store: FeedbackStore = state.feedback
-    is_true = said.label == "true"
     verdict = Verdict(
-        found["id"], found["detector"], found["entity"], is_true=is_true, comment=said.comment, told_by=principal.key_id
+        found["id"],
+        found["detector"],
+        found["entity"],
+        is_true=said.label == "true",
+        score=float(found["score"]),
+        comment=said.comment,
+        told_by=principal.key_id,
     )
     await run_in_threadpool(store.record, principal.tenant, verdict)
     verdicts = await run_in_threadpool(store.by_threshold)
     mine = verdicts.get((principal.tenant, found["detector"], found["entity"]), [])
-    factor = Threshold(1.0, 60, 1.0).adjusted(mine).factor
+    factor = Threshold(float(found["threshold"]), 60, 1.0).judged(mine).factor
     told = {"id": found["id"], "label": said.label, "detector": found["detector"], "entity": found["entity"]}
     return passing(orjson.dumps({**told, "verdicts": len(mine), "threshold_factor": factor}))

@@ -1,0 +1,252 @@
+"""The whole life of a model over a running hub: `python -m tests.journeys.life_cycle [--smd DIR] [--json FILE]`.
+
+A hub is started and told a day of the demo. Then, each by `llmhub job`: a training whose worker is killed in the middle
+and goes on at its checkpoint, a promotion, a second training by `ray job submit`, scores under load while champions are
+exchanged, a rollback to the bit, a worse challenger that is refused, and a model altered by one byte that is. Prints
+what was measured; exits 1 when one of it does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+
+from tests.bench.ingest import machine
+from tests.journeys.local_hub import LocalHub, local_hub
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = 50
+LOAD_S = 20.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 all of it holds."""
+    parser = argparse.ArgumentParser(prog="python -m tests.journeys.life_cycle", description=__doc__)
+    parser.add_argument("--smd", type=Path, help="folder of SMD's Parquet files: also train on two machines")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    figures: dict[str, Any] = {"machine": machine()}
+    with tempfile.TemporaryDirectory() as folder, local_hub(Path(folder)) as hub:
+        figures |= lived(hub, options.smd)
+    print(json.dumps(figures, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+    return 0 if all(value is not False for value in figures.values()) else 1
+
+
+def lived(hub: LocalHub, smd: Path | None) -> dict[str, Any]:
+    """All of it, in order."""
+    figures: dict[str, Any] = {}
+    environment = {**hub.environment, "HUB_URL": hub.url, "HUB_API_KEY": hub.key}
+    demo = [sys.executable, "-m", "infra.demo", "--data", str(hub.layout.data), "--once"]
+    subprocess.run(demo, env=environment, check=True, capture_output=True, cwd=ROOT)
+    first, resumed = trained_with_a_kill(hub, environment)
+    figures["killed_worker_resumed_at_step"] = resumed
+    figures["resumed"] = resumed > 0
+    figures["autoencoder_with_kill"] = cost(first)
+    figures["promoted"] = job(hub, "promote", "kind=autoencoder")["promoted"]
+    second = submitted(hub, environment, "train_autoencoder", "seed=2", "steps=600")
+    figures["autoencoder_by_ray_job_submit"] = cost(second)
+    gnn = job(hub, "train_gnn", "steps=200")
+    figures["gnn_metric"] = cost(gnn) | {
+        name: gnn["figures"][f"{name}_average_precision"] for name in ("no_edges", "pca")
+    }
+    if smd is not None:
+        files = ("tenant=smd", f"files={smd.resolve()}", "entities=machine-1-2,machine-1-5")
+        figures["autoencoder_on_smd"] = cost(job(hub, "train_autoencoder", *files))
+        figures["smd_promoted"] = job(hub, "promote", "kind=autoencoder", *files)["promoted"]
+    figures |= exchanged_under_load(hub, second["version"])
+    figures |= refusals(hub)
+    return figures
+
+
+def trained_with_a_kill(hub: LocalHub, environment: dict[str, str]) -> tuple[dict[str, Any], int]:
+    """Train with two workers, and kill -9 one of them once a checkpoint stands."""
+    words = [sys.executable, "-m", "infra.cli", "job", "train_autoencoder", "--data", str(hub.layout.data)]
+    words += ["--set", "workers=2", "--set", "steps=800", "--set", "checkpoint_every=100"]
+    running = subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    )
+    assert running.stdout is not None
+    told, pid, killed = [], 0, False
+    for line in running.stdout:
+        told.append(line)
+        if found := re.search(r"worker 1 of 2, process (\d+)", line):
+            pid = int(found[1])
+        if "step 300 of" in line and pid and not killed:
+            os.kill(pid, signal.SIGKILL)
+            killed = True
+    assert running.wait() == 0, "".join(told)[-3_000:]
+    assert killed
+    report = _report("".join(told))
+    return report, int(report["figures"]["resumed_at_step"])
+
+
+def job(hub: LocalHub, name: str, *pairs: str, may_fail: bool = False) -> dict[str, Any]:
+    """The report of a job that `llmhub job` ran."""
+    words = [word for pair in pairs for word in ("--set", pair)]
+    done = hub.command("job", name, "--data", str(hub.layout.data), *words)
+    assert may_fail or done.returncode == 0, (done.stdout + done.stderr)[-3_000:]
+    return _report(done.stdout)
+
+
+def submitted(hub: LocalHub, environment: dict[str, str], name: str, *pairs: str) -> dict[str, Any]:
+    """The same by Ray's own command."""
+    words = [word for pair in pairs for word in ("--set", pair)]
+    command = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", hub.state.jobs_url]
+    command += ["--working-dir", ".", "--", "python", "-m", f"pipelines.{name}", *words]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(hub.layout.token)}
+    done = subprocess.run(command, env=environment | token, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3_000:]
+    return _report(done.stdout)
+
+
+def _report(text: str) -> dict[str, Any]:
+    """The JSON object at the end of a job's output."""
+    start = text.index("\n{\n") + 1
+    report: dict[str, Any] = json.JSONDecoder().raw_decode(text[start:])[0]
+    return report
+
+
+def cost(report: dict[str, Any]) -> dict[str, float]:
+    """Time, memory and quality of a training."""
+    names = ("job_s", "fit_s", "driver_peak_mb", "worker_peak_mb", "held_average_precision", "held_random_precision")
+    names += ("held_recall", "held_alarms_per_day")
+    return {name: round(report["figures"][name], 3) for name in names}
+
+
+def exchanged_under_load(hub: LocalHub, challenger: int) -> dict[str, Any]:
+    """50 clients score while the challenger takes over and goes back; nothing may be dropped, and bits come back."""
+    body = {"detector": "autoencoder", "windows": np.random.default_rng(1).normal(5, 1, (4, 40, 14)).tolist()}
+    told = next(one for one in _detectors(hub) if one["detector"] == "autoencoder")
+    before = told["champion"]["version"]
+    width = _width(hub, body)
+    body["windows"] = np.random.default_rng(1).normal(5, 1, (4, 40, width)).tolist()
+    first = _scores(hub, body, before)
+    load = asyncio.run(
+        _load(hub, body, lambda: job(hub, "promote", "kind=autoencoder", f"version={challenger}", may_fail=True))
+    )
+    moved = {int(version) for version in load.pop("versions")}
+    load["exchanged_under_load"] = len(moved) > 1
+    if challenger in moved:
+        job(hub, "promote", "kind=autoencoder", "rollback=yes")
+    again = _scores(hub, body, before)
+    return {**load, "rollback_is_bit_identical": again == first}
+
+
+def _width(hub: LocalHub, body: dict[str, Any]) -> int:
+    answer = httpx2.post(f"{hub.url}/api/v1/score", json=body, headers=_headers(hub), timeout=60)
+    found = re.search(r"reads (\d+) features", answer.json().get("detail", ""))
+    return int(found[1]) if found else 14
+
+
+def _headers(hub: LocalHub) -> dict[str, str]:
+    return {"authorization": f"Bearer {hub.key}"}
+
+
+def _detectors(hub: LocalHub) -> list[dict[str, Any]]:
+    answer = httpx2.get(f"{hub.url}/api/v1/detectors", headers=_headers(hub), timeout=60)
+    found: list[dict[str, Any]] = answer.json()["detectors"]
+    return found
+
+
+def _scores(hub: LocalHub, body: dict[str, Any], version: int) -> Any:
+    """The first answer of a version; the exchange runs beside the requests."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        answer = httpx2.post(f"{hub.url}/api/v1/score", json=body, headers=_headers(hub), timeout=60).json()
+        if answer["version"] == version:
+            return answer["scores"]
+    raise AssertionError(f"version {version} never answered")
+
+
+async def _load(hub: LocalHub, body: dict[str, Any], exchange: Any) -> dict[str, Any]:
+    """Latencies of closed-loop clients for LOAD_S, with an exchange beside them in the second half."""
+    quiet: list[float] = []
+    busy: list[float] = []
+    versions: set[int] = set()
+    dropped = 0
+    began, swapping = time.monotonic(), False
+    content = json.dumps(body).encode()
+    headers = {**_headers(hub), "content-type": "application/json"}
+
+    async def client(session: httpx2.AsyncClient) -> None:
+        nonlocal dropped
+        while time.monotonic() - began < LOAD_S or swapping:
+            started = time.perf_counter()
+            answer = await session.post(f"{hub.url}/api/v1/score", content=content, headers=headers)
+            (busy if swapping else quiet).append(1000 * (time.perf_counter() - started))
+            if answer.status_code == 200:
+                versions.add(answer.json()["version"])
+            else:
+                dropped += 1
+
+    async def swap() -> None:
+        nonlocal swapping
+        await asyncio.sleep(LOAD_S / 2)
+        swapping = True
+        await asyncio.to_thread(exchange)
+        # Until the alias was seen and the model loaded.
+        await asyncio.sleep(6)
+        swapping = False
+
+    limits = httpx2.Limits(max_connections=CLIENTS)
+    async with httpx2.AsyncClient(timeout=60, limits=limits) as session:
+        await asyncio.gather(swap(), *(client(session) for _ in range(CLIENTS)))
+    return {
+        "clients": CLIENTS,
+        "windows_per_request": len(body["windows"]),
+        "requests": len(quiet) + len(busy),
+        "requests_per_s": round(len(quiet) / (LOAD_S / 2), 1),
+        "score_p50_ms": round(float(np.percentile(quiet, 50)), 1),
+        "score_p99_ms": round(float(np.percentile(quiet, 99)), 1),
+        "score_p99_ms_while_a_job_runs": round(float(np.percentile(busy, 99)), 1),
+        "dropped_requests": dropped,
+        "none_dropped": dropped == 0,
+        "versions": sorted(versions),
+    }
+
+
+def refusals(hub: LocalHub) -> dict[str, Any]:
+    """A challenger that learned next to nothing, and a champion altered by one byte."""
+    worse = job(hub, "train_detector", "kind=pca", "from=-24h")
+    figures: dict[str, Any] = {"pca": cost(worse)}
+    job(hub, "promote", "kind=pca")
+    job(hub, "train_detector", "kind=pca", "to=-20h", "holdout=0.1", may_fail=True)
+    bad = job(hub, "train_autoencoder", "steps=2", "seed=9")
+    verdict = job(hub, "promote", "kind=autoencoder", f"version={bad['version']}", may_fail=True)
+    figures["worse_is_refused"] = not verdict["promoted"]
+    figures["refused_because"] = verdict["reason"]
+    [run] = [one["champion"]["run_id"] for one in _detectors(hub) if one["detector"] == "pca"]
+    for path in [
+        *hub.layout.data.glob(f"mlflow/**/{run}/artifacts/model/arrays.npz"),
+        *hub.layout.data.glob("models/default.pca/*/arrays.npz"),
+    ]:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    answer = httpx2.post(
+        f"{hub.url}/api/v1/score",
+        json={"detector": "pca", "windows": [[[1.0] * 14] * 40]},
+        headers=_headers(hub),
+        timeout=60,
+    )
+    figures["altered_is_refused"] = answer.status_code == 409 and answer.json()["code"] == "model_refused"
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
