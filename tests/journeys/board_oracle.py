@@ -20,9 +20,10 @@ def compare(rows: list[Row], asked: Asked) -> int:
         return _series(rows, answer["series"])
     if path == "/api/v1/ledger" or "reasons" in answer:
         return _records(rows, _ledger_rows(rows, answer))
-    for name in ("events", "traces"):
+    for name, apart in (("events", ()), ("traces", ()), ("anomalies", ("from", "to")), ("detectors", ("state",))):
         if name in answer:
-            return _records(rows, answer[name])
+            # Told in other words: instants that are no `_at`, and states.
+            return _records(rows, [{key: one[key] for key in one if key not in apart} for one in answer[name]])
     if "cohorts" in answer:
         ratios = [ratio for one in answer["cohorts"] if one["size"] for ratio in one["ratios"]]
         return _column(rows, "ratio", ratios)

@@ -25,11 +25,10 @@ import httpx2
 import numpy as np
 
 from tests.bench.ingest import machine
+from tests.bench.score_load import load_of
 from tests.journeys.local_hub import LocalHub, local_hub
 
 ROOT = Path(__file__).parents[2]
-CLIENTS = 50
-LOAD_S = 20.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -136,9 +135,11 @@ def exchanged_under_load(hub: LocalHub, challenger: int) -> dict[str, Any]:
     width = _width(hub, body)
     body["windows"] = np.random.default_rng(1).normal(5, 1, (4, 40, width)).tolist()
     first = _scores(hub, body, before)
-    load = asyncio.run(
-        _load(hub, body, lambda: job(hub, "promote", "kind=autoencoder", f"version={challenger}", may_fail=True))
-    )
+
+    def exchange() -> None:
+        job(hub, "promote", "kind=autoencoder", f"version={challenger}", may_fail=True)
+
+    load = asyncio.run(load_of(hub.url, hub.key, body, exchange=exchange))
     moved = {int(version) for version in load.pop("versions")}
     load["exchanged_under_load"] = len(moved) > 1
     if challenger in moved:
@@ -171,53 +172,6 @@ def _scores(hub: LocalHub, body: dict[str, Any], version: int) -> Any:
         if answer["version"] == version:
             return answer["scores"]
     raise AssertionError(f"version {version} never answered")
-
-
-async def _load(hub: LocalHub, body: dict[str, Any], exchange: Any) -> dict[str, Any]:
-    """Latencies of closed-loop clients for LOAD_S, with an exchange beside them in the second half."""
-    quiet: list[float] = []
-    busy: list[float] = []
-    versions: set[int] = set()
-    dropped = 0
-    began, swapping = time.monotonic(), False
-    content = json.dumps(body).encode()
-    headers = {**_headers(hub), "content-type": "application/json"}
-
-    async def client(session: httpx2.AsyncClient) -> None:
-        nonlocal dropped
-        while time.monotonic() - began < LOAD_S or swapping:
-            started = time.perf_counter()
-            answer = await session.post(f"{hub.url}/api/v1/score", content=content, headers=headers)
-            (busy if swapping else quiet).append(1000 * (time.perf_counter() - started))
-            if answer.status_code == 200:
-                versions.add(answer.json()["version"])
-            else:
-                dropped += 1
-
-    async def swap() -> None:
-        nonlocal swapping
-        await asyncio.sleep(LOAD_S / 2)
-        swapping = True
-        await asyncio.to_thread(exchange)
-        # Until the alias was seen and the model loaded.
-        await asyncio.sleep(6)
-        swapping = False
-
-    limits = httpx2.Limits(max_connections=CLIENTS)
-    async with httpx2.AsyncClient(timeout=60, limits=limits) as session:
-        await asyncio.gather(swap(), *(client(session) for _ in range(CLIENTS)))
-    return {
-        "clients": CLIENTS,
-        "windows_per_request": len(body["windows"]),
-        "requests": len(quiet) + len(busy),
-        "requests_per_s": round(len(quiet) / (LOAD_S / 2), 1),
-        "score_p50_ms": round(float(np.percentile(quiet, 50)), 1),
-        "score_p99_ms": round(float(np.percentile(quiet, 99)), 1),
-        "score_p99_ms_while_a_job_runs": round(float(np.percentile(busy, 99)), 1),
-        "dropped_requests": dropped,
-        "none_dropped": dropped == 0,
-        "versions": sorted(versions),
-    }
 
 
 def refusals(hub: LocalHub) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_every_number_of_a_board_is_the_api_s(browser: Browser, reader: Reader, 
             assert is_empty(asked[0][2]), name
             expect(seen.panel(name).get_by_test_id("empty")).to_be_visible()
         else:
-            # A hub without detectors says so; any other failure is one.
+            # A page that is older than its hub says so; any other failure is one.
             expect(seen.panel(name).get_by_test_id("missing")).to_be_visible()
     assert compared > 10 or board == "anomalies"
     sound(seen)

@@ -10,7 +10,6 @@ import { correlationMatrix, dependency, force, groupedBar, heatmap, sankey, stac
 import { registerMap, type Option } from './engine';
 import type { Frame } from './frame';
 import Gauges from './Gauges.svelte';
-import Incidents from './Incidents.svelte';
 import { area, line, shareArea, stackedArea, stepLine } from './lines';
 import { flame, timeline } from './moments';
 import { funnel, radialBar, rose, sunburst, tree, treemap } from './parts';
@@ -37,8 +36,8 @@ export interface Drawn {
 export interface ChartKind {
   title: string;
   /** Frames it can draw: windows over time, named rows, rows with two names, bins of a distribution, quantiles of rows,
-   *  records to be read, spans of a trace, dials, or found anomalies. */
-  draws: 'windows' | 'rows' | 'crossings' | 'bins' | 'quantiles' | 'records' | 'spans' | 'dials' | 'incidents';
+   *  records to be read, spans of a trace, or dials. */
+  draws: 'windows' | 'rows' | 'crossings' | 'bins' | 'quantiles' | 'records' | 'spans' | 'dials';
   /** Where the names of the colours stand: a chart whose axis has the names needs none. */
   legend: 'below' | 'beside' | 'none';
   component: Component<Drawn>;
@@ -113,7 +112,6 @@ export const CHARTS = {
   violin: drawn('Violins', 'bins', violin),
   box: drawn('Boxes', 'quantiles', box),
   table: shown('Table', 'records', Records),
-  incidents: shown('Incidents', 'incidents', Incidents),
   timeline: drawn('Timeline', 'records', timeline),
   waterfall: shown('Trace waterfall', 'spans', SpanRows),
   flame: drawn('Flame graph', 'spans', flame),

@@ -37,7 +37,6 @@ const DRAWN: Record<(typeof CHARTS)[ChartKindName]['draws'], Query> = {
   quantiles: { kind: 'percentile', field: 'latency_ms', quantile: [0.05, 0.25, 0.5, 0.75, 0.95], group_by: ['model'], filter: ['model:exists:true'], limit: 8 },
   dials: { kind: 'aggregate', measure: ['cache_hit_ratio', 'guardrail_block_ratio', 'error_ratio'] },
   spans: TIME,
-  incidents: { kind: 'anomalies', limit: 20 },
 };
 
 const DRAW: Partial<Record<ChartKindName, Drawing>> = {
@@ -48,9 +47,9 @@ const DRAW: Partial<Record<ChartKindName, Drawing>> = {
 const WIDE = 4;
 const HIGH = 6;
 
-/** All kinds in three columns; kinds of spans are about one trace and stay away without any. Incidents have a board of their own. */
+/** All kinds in three columns; kinds of spans are about one trace and stay away without any. */
 export function galleryOf(trace: string | null): BoardSpec {
-  const names = (Object.keys(CHARTS) as ChartKindName[]).filter((name) => (trace !== null || CHARTS[name].draws !== 'spans') && CHARTS[name].draws !== 'incidents');
+  const names = (Object.keys(CHARTS) as ChartKindName[]).filter((name) => trace !== null || CHARTS[name].draws !== 'spans');
   const panels = names.map((name, i): PanelSpec => {
     const { draws, title } = CHARTS[name];
     const query = draws === 'spans' && trace !== null ? ({ kind: 'trace', trace_id: trace } as Query) : (OWN[name] ?? DRAWN[draws]);

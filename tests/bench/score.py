@@ -1,0 +1,112 @@
+"""How fast windows are scored: `llmhub bench score`, in this process, and over HTTP where a hub runs.
+
+In process, for every kind of detector: windows whose last row is scored, in batches as the scorer makes them, and rows
+of one long series, where neighbouring windows share their work. With HUB_URL and HUB_API_KEY also 50 clients over HTTP
+with `--detector`, which must have a champion. Also the steps of training in a second, one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from models.anomaly import detector, fleet
+from models.anomaly.autoencoder import recipe
+from models.anomaly.detector import DETECTORS
+from models.anomaly.features import FEATURES
+from models.anomaly.fleet import Fleet, Units
+from models.anomaly.series import Series
+from models.anomaly.training import Trainer
+from tests.bench.ingest import machine
+from tests.bench.score_load import load_of
+
+ROWS: Final = 32
+BATCH: Final = 4_096
+_SECONDS: Final = 2.0
+
+
+def series(rows: int, seed: int) -> Series:
+    """As many features as the hub's, a day's season and noise."""
+    source = np.random.default_rng(seed)
+    wave = np.sin(2 * np.pi * np.arange(rows) / 1_440)[:, None] * source.uniform(0.2, 1, len(FEATURES))
+    values = 5 + wave + 0.2 * source.standard_normal((rows, len(FEATURES)))
+    return Series(values.astype(np.float32), FEATURES, 60, 0)
+
+
+def fitted(kind: str) -> Fleet:
+    """A fleet of two entities with two days each."""
+    told = {"a": series(2_880, 1), "b": series(2_880, 2)}
+    units = Units.fit(told, seasons=True)
+    return fleet.assemble(units, detector.fit(kind, list(fleet.residuals_of(units, told).values()), seed=1), told)
+
+
+def rate(work: Callable[[], int]) -> float:
+    """What `work` does in a second, by its own count."""
+    work()
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < _SECONDS:
+        done += work()
+    return done / (time.perf_counter() - began)
+
+
+def in_process(kind: str) -> dict[str, float]:
+    """Windows and rows a second."""
+    model = fitted(kind)
+    long = series(50_000, 3)
+    windows = np.lib.stride_tricks.sliding_window_view(long.values, ROWS, axis=0)[:BATCH].transpose(0, 2, 1)
+    batch = np.ascontiguousarray(windows)
+    names, starts = ["a"] * BATCH, list(range(0, BATCH * 60_000_000, 60_000_000))
+
+    def of_windows() -> int:
+        return int(model.score_last(batch, names, starts).score.size)
+
+    def of_rows() -> int:
+        return int(model.score(long, "a").score.size)
+
+    return {"windows_per_s": round(rate(of_windows)), "rows_per_s": round(rate(of_rows))}
+
+
+def training() -> dict[str, float]:
+    """Steps and windows a second of the autoencoder."""
+    trainer = Trainer(recipe(len(FEATURES)), [series(2_880, 1)], seed=1)
+
+    def step() -> int:
+        trainer.step()
+        return 1
+
+    steps = rate(step)
+    return {"steps_per_s": round(steps), "windows_per_s": round(steps * recipe(len(FEATURES)).batch)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(prog="llmhub bench score", description=__doc__)
+    parser.add_argument("--detector", default="autoencoder")
+    parser.add_argument("--features", type=int, default=len(FEATURES), help="of that champion")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(os.cpu_count() or 1)
+    figures: dict[str, Any] = {"machine": machine(), "training": training()}
+    figures |= {kind: in_process(kind) for kind in DETECTORS}
+    url, key = os.environ.get("HUB_URL"), os.environ.get("HUB_API_KEY")
+    if url and key:
+        windows = np.random.default_rng(1).normal(5, 1, (4, ROWS, options.features)).tolist()
+        figures["http"] = asyncio.run(load_of(url, key, {"detector": options.detector, "windows": windows}))
+    print(json.dumps(figures, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
