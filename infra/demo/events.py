@@ -9,7 +9,7 @@ from typing import Any, Final
 from cluster.sdk.client import utc
 from infra.demo import incidents as happening
 from infra.demo.incidents import Incident, near
-from infra.demo.platform import MODELS, REGIONS, SERVICES, session_name, user_name
+from infra.demo.platform import FEATURES, MODELS, REGIONS, SERVICES, session_name, user_name
 from infra.demo.traffic import ACTIONS, ALLOW, BLOCK, BLOCK_US, OK, RATE_LIMITED, STATUSES, Block, Calls, Verdicts
 
 Event = dict[str, Any]
@@ -19,6 +19,8 @@ _ENVIRONMENT: Final = "production"
 # One call in this many is judged by its user; one task in this many begins with a sign-in.
 _FEEDBACK_EVERY: Final = 50
 _SIGN_IN_EVERY: Final = 12
+_VERDICTS: Final = {"allow": "allow", "block": "deny", "modify": "modify"}
+_WARNED: Final = 0.25
 
 
 def events(block: Block, incidents: Sequence[Incident]) -> list[Event]:
@@ -77,7 +79,14 @@ def _requests(calls: Calls) -> Iterator[Event]:
             reasoning_tokens=reasoning if answered else None,
             cost_usd=Decimal(cost).scaleb(-9) if answered else None,
             price_version="changed" if calls.new_price[row] else "list",
-            attributes={"route": service.name, "status_code": _HTTP[status], "attempt": attempt},
+            attributes={
+                "route": service.name,
+                "status_code": _HTTP[status],
+                "attempt": attempt,
+                "team": service.team,
+                "feature": FEATURES[user % len(FEATURES)],
+                "key_alias": f"{service.name}-key",
+            },
         )
         if attempt > 1:
             yield from _again(calls, row, common)
@@ -121,7 +130,14 @@ def _verdicts(verdicts: Verdicts) -> Iterator[Event]:
             guardrail_action=ACTIONS[action],
             latency_ms=round(float(verdicts.latency_ms[row]), 3),
             severity="warning" if action == BLOCK else "info",
-            payload={"policy_id": "input-safety", "target": "input", "risk_category": category, "risk_score": risk},
+            payload={
+                "policy_id": "input-safety",
+                "target": "input",
+                # What the policy found, and what was done about it, are two things: some findings are only logged.
+                "verdict": _VERDICTS[ACTIONS[action]] if action != ALLOW or risk < _WARNED else "warn",
+                "risk_category": category,
+                "risk_score": risk,
+            },
         )
         if action == BLOCK:
             payload = {"policy": "input-safety", "risk_category": category, "risk_score": risk}

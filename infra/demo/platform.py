@@ -43,6 +43,7 @@ class Service:
         dialect: how its instrumentation names things, a key of wire.DIALECTS.
         input_tokens, output_tokens: medians.
         cached: chance that the prompt's prefix is in the provider's cache.
+        team: who pays for it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Service:
     calls: float = 1.0
     cached: float = 0.3
     retrieves: bool = False
+    team: str = "platform"
 
 
 MODELS: Final = (
@@ -67,8 +69,17 @@ MODELS: Final = (
 )
 
 SERVICES: Final = (
-    Service("support-chat", 0.34, {"gpt-4o": 0.45, "gpt-4o-mini": 0.55}, "otel", 900, 220, cached=0.5),
-    Service("code-assistant", 0.22, {"claude-sonnet-4-5": 0.8, "o4-mini": 0.2}, "openllmetry", 3200, 520, cached=0.7),
+    Service("support-chat", 0.34, {"gpt-4o": 0.45, "gpt-4o-mini": 0.55}, "otel", 900, 220, cached=0.5, team="support"),
+    Service(
+        "code-assistant",
+        0.22,
+        {"claude-sonnet-4-5": 0.8, "o4-mini": 0.2},
+        "openllmetry",
+        3200,
+        520,
+        cached=0.7,
+        team="engineering",
+    ),
     Service(
         "doc-search",
         0.24,
@@ -77,12 +88,23 @@ SERVICES: Final = (
         1800,
         180,
         retrieves=True,
+        team="support",
     ),
-    Service("report-agent", 0.12, {"claude-haiku-4-5": 0.6, "gpt-4o": 0.4}, "otel_genai", 2400, 350, calls=3.0),
+    Service(
+        "report-agent",
+        0.12,
+        {"claude-haiku-4-5": 0.6, "gpt-4o": 0.4},
+        "otel_genai",
+        2400,
+        350,
+        calls=3.0,
+        team="finance",
+    ),
     Service("batch-summaries", 0.08, {"gpt-4o-mini": 0.5, "gemini-2.5-flash": 0.5}, "otel_136", 5200, 300),
 )
 
 TOOLS: Final = ("web_search", "sql_query", "calculator", "send_mail")
+FEATURES: Final = ("chat", "summary", "search", "draft")
 REGIONS: Final = ("eu-central", "us-east")
 USERS: Final = 300
 SESSION_S: Final = 1800

@@ -104,8 +104,8 @@ class Board(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     panels: Annotated[list[Panel], Meta(max_length=60)]
     description: Annotated[str, Meta(max_length=2_000)] = ""
     variables: Annotated[list[Variable], Meta(max_length=12)] = []
-    range: Literal["", "1h", "6h", "24h", "7d"] = ""
-    refresh: Literal["", "off", "30s", "1m", "5m"] = ""
+    range: Literal["", "1h", "6h", "24h", "7d", "30d"] = ""
+    refresh: Literal["", "off", "live", "30s", "1m", "5m"] = ""
     kpis: Annotated[list[Kpi], Meta(max_length=8)] = []
     annotations: bool = False
 

@@ -51,6 +51,7 @@ UNITS = {"cost_usd": "usd", "error_ratio": "ratio", "latency_ms_avg": "ms", "lat
 SENDERS_OF_REQUESTS = {"", "gateway", "observatory"}
 
 Sums = dict[str, float]
+Question = dict[str, Any]
 
 
 class StandIn:
@@ -66,7 +67,9 @@ class StandIn:
         self.key: str | None = KEY
         # Puts other names in place of the models', to see whether they stay text.
         self.names: dict[str, str] = {}
-        self.asked: list[str] = []
+        # Questions, and the requests they came in.
+        self.asked: list[Question] = []
+        self.requests = 0
         self.unchanged = 0
         self.frozen_at = now
 
@@ -125,11 +128,10 @@ def total(cells: list[Sums], measure: str) -> float | None:
     return round(sum(cell[measure] for cell in cells), 9)
 
 
-def told(stand_in: StandIn, request: Request) -> tuple[list[str], list[str], str, bool]:
-    query = request.query_params
-    module = next((f.split(":")[-1] for f in query.getlist("filter") if f.startswith("module:")), "")
+def told(stand_in: StandIn, question: Question) -> tuple[list[str], list[str], str, bool]:
+    module = next((f.split(":")[-1] for f in question.get("filter", []) if f.startswith("module:")), "")
     quiet = stand_in.mode == "empty" or module not in SENDERS_OF_REQUESTS
-    return query.getlist("measure"), query.getlist("group_by"), query.get("from", "-24h"), quiet
+    return question["measure"], question.get("group_by", []), question.get("from", "-24h"), quiet
 
 
 def windows(stand_in: StandIn, start: str, end: str) -> tuple[str, int, range]:
@@ -154,9 +156,9 @@ def groups(stand_in: StandIn, group_by: list[str]) -> list[tuple[dict[str, str |
     return [*named, ({group_by[0]: None}, [])]
 
 
-def timeseries(stand_in: StandIn, request: Request) -> dict[str, Any]:
-    measures, group_by, start, quiet = told(stand_in, request)
-    name, seconds, buckets = windows(stand_in, start, request.query_params.get("to", "now"))
+def timeseries(stand_in: StandIn, question: Question) -> dict[str, Any]:
+    measures, group_by, start, quiet = told(stand_in, question)
+    name, seconds, buckets = windows(stand_in, start, question.get("to", "now"))
     series = []
     for measure in measures:
         for group, members in groups(stand_in, group_by):
@@ -169,11 +171,13 @@ def timeseries(stand_in: StandIn, request: Request) -> dict[str, Any]:
             unit = UNITS.get(measure, "tokens" if measure.endswith("_tokens") else "count")
             series.append({"measure": measure, "unit": unit, "group": group, "points": points})
     begins = instant((stand_in.now() - SPANS[start]) // 60 * 60)
-    return {"granularity": name, "from": begins, "tier": "1m", "version": 7, "series": series}
+    end = question.get("to", "now")
+    ends = instant(stand_in.now() - (0 if end == "now" else SPANS[end]))
+    return {"granularity": name, "from": begins, "to": ends, "tier": "1m", "version": 7, "series": series}
 
 
-def aggregates(stand_in: StandIn, request: Request) -> dict[str, Any]:
-    measures, group_by, start, quiet = told(stand_in, request)
+def aggregates(stand_in: StandIn, question: Question) -> dict[str, Any]:
+    measures, group_by, start, quiet = told(stand_in, question)
     _, seconds, buckets = windows(stand_in, start, "now")
     rows = []
     for group, members in groups(stand_in, group_by):
@@ -181,14 +185,14 @@ def aggregates(stand_in: StandIn, request: Request) -> dict[str, Any]:
             continue
         cells = [] if quiet else [stand_in.cell(i, bucket, seconds) for i in members for bucket in buckets]
         row: dict[str, Any] = {"group": group, "values": {measure: total(cells, measure) for measure in measures}}
-        if request.query_params.get("compare") == "previous":
+        if question.get("compare") == "previous":
             earlier = range(buckets.start - len(buckets), buckets.start)
             before = [] if quiet else [stand_in.cell(i, bucket, seconds) for i in members for bucket in earlier]
             row["previous"] = {measure: total(before, measure) for measure in measures}
         rows.append(row)
-    order = request.query_params.get("order", "-" + measures[0]).lstrip("-")
+    order = question.get("order", ["-" + measures[0]])[0].lstrip("-")
     rows.sort(key=lambda row: -(row["values"].get(order) or 0))
-    return {"tier": "1m", "version": 7, "rows": rows[: int(request.query_params.get("limit", "100"))]}
+    return {"tier": "1m", "version": 7, "rows": rows[: int(question.get("limit", 100))]}
 
 
 def ledger(stand_in: StandIn) -> dict[str, Any]:
@@ -205,49 +209,82 @@ def ledger(stand_in: StandIn) -> dict[str, Any]:
     return {"tenants": [{"tenant_id": "main", **counts}], "total": counts, "shards": shards, "freshness_s": 1.4}
 
 
-def problem(status: int, title: str, detail: str, hint: str, headers: dict[str, str] | None = None) -> Response:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": "stand_in", "hint": hint}
-    return Response(json.dumps(body), status, headers=headers, media_type="application/problem+json")
+def problem(status: int, title: str, detail: str, hint: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": "stand_in", "hint": hint}
+
+
+def refusal(told: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(told), told["status"], headers=headers, media_type="application/problem+json")
+
+
+def etag_of(body: dict[str, Any]) -> str:
+    return f'"{hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]}"'
+
+
+def part(stand_in: StandIn, question: Question, held: str | None) -> dict[str, Any]:
+    """What a batch answers to one of its questions."""
+    stand_in.asked.append(question)
+    if stand_in.mode == "failing" and "cost_usd" in question.get("measure", []) and question.get("group_by"):
+        told = problem(
+            422, "Query too large", "Grouping by model gives 18,000 series in this range.", "Choose a shorter range."
+        )
+        return {"status": 422, "problem": told}
+    kinds = {
+        "timeseries": timeseries,
+        "aggregate": aggregates,
+        "search": lambda *_: {"events": [], "next_cursor": None},
+    }
+    body = kinds[question["kind"]](stand_in, question)
+    etag = etag_of(body)
+    if held == etag:
+        stand_in.unchanged += 1
+        return {"status": 304, "etag": etag}
+    return {"status": 200, "etag": etag, "answer": body}
+
+
+def refused(stand_in: StandIn, request: Request) -> Response | None:
+    if stand_in.key is not None and request.headers.get("authorization") != f"Bearer {stand_in.key}":
+        hint = "Send Authorization: Bearer KEY."
+        return refusal(problem(401, "Not signed in", "No valid API key came with the request.", hint))
+    if stand_in.mode == "away":
+        return Response("no upstream", 502)
+    if stand_in.mode == "busy":
+        return refusal(problem(429, "Too many requests", "Budget spent.", "Wait."), {"Retry-After": "4"})
+    return None
 
 
 def application(stand_in: StandIn) -> FastAPI:
     app = FastAPI()
 
+    @app.post("/api/v1/query")
+    async def query(request: Request) -> Response:
+        stand_in.requests += 1
+        if (no := refused(stand_in, request)) is not None:
+            return no
+        asked = await request.json()
+        assert asked["kind"] == "batch", "the page asks together"
+        parts = [part(stand_in, *one) for one in zip(asked["queries"], asked["etags"], strict=True)]
+        return Response(json.dumps({"answers": parts}), media_type="application/json")
+
     @app.get("/api/v1/{path:path}")
     def answer(request: Request, path: str) -> Response:
-        stand_in.asked.append(str(request.url).split("/api/v1/", 1)[1])
-        if stand_in.key is not None and request.headers.get("authorization") != f"Bearer {stand_in.key}":
-            return problem(
-                401, "Not signed in", "No valid API key came with the request.", "Send Authorization: Bearer KEY."
-            )
-        if stand_in.mode == "away":
-            return Response("no upstream", 502)
-        if stand_in.mode == "busy":
-            return problem(429, "Too many requests", "Budget spent.", "Wait.", {"Retry-After": "4"})
-        if stand_in.mode == "failing" and "cost_usd" in str(request.url) and "group_by" in str(request.url):
-            return problem(
-                422,
-                "Query too large",
-                "Grouping by model gives 18,000 series in this range.",
-                "Choose a shorter range.",
-            )
+        stand_in.requests += 1
+        if (no := refused(stand_in, request)) is not None:
+            return no
         body: dict[str, Any]
-        if path == "metrics/timeseries":
-            body = timeseries(stand_in, request)
-        elif path == "metrics/aggregates":
-            body = aggregates(stand_in, request)
-        elif path == "ledger":
+        if path == "ledger":
             body = ledger(stand_in)
         elif path == "catalog":
             body = {"measures": [], "dimensions": [], "modules": [], "kinds": []}
         else:
-            return problem(404, "Not found", f"No such path: {path}", "")
-        content = json.dumps(body)
-        etag = f'"{hashlib.sha256(content.encode()).hexdigest()[:16]}"'
+            return refusal(problem(404, "Not found", f"No such path: {path}", ""))
+        etag = etag_of(body)
         if request.headers.get("if-none-match") == etag:
             stand_in.unchanged += 1
             return Response(status_code=304, headers={"ETag": etag})
-        return Response(content, headers={"ETag": etag, "Cache-Control": "no-cache"}, media_type="application/json")
+        return Response(
+            json.dumps(body), headers={"ETag": etag, "Cache-Control": "no-cache"}, media_type="application/json"
+        )
 
     app.include_router(web.router)
     return app

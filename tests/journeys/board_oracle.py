@@ -18,6 +18,8 @@ def compare(rows: list[Row], asked: Asked) -> int:
     path, parameters, answer = asked[0]
     if "series" in answer:
         return _series(rows, answer["series"])
+    if "columns" in answer:
+        return _records(rows, answer["rows"])
     if path == "/api/v1/ledger" or "reasons" in answer:
         return _records(rows, _ledger_rows(rows, answer))
     for name, apart in (("events", ()), ("traces", ()), ("anomalies", ("from", "to")), ("detectors", ("state",))):
@@ -118,10 +120,14 @@ def _bins(rows: list[Row], answer: dict[str, Any]) -> int:
 def _series(rows: list[Row], series: list[dict[str, Any]]) -> int:
     """Each series stands in a column of its own, or within the column of all others."""
     told = [
-        {point[0][:19]: point[1] for point in one["points"]}
+        {"name": one.get("measure", one.get("quantile", "ratio"))}
+        | {point[0][:19]: point[1] for point in one["points"]}
         for one in series
         if any(point[1] for point in one["points"]) or not one["group"]
     ]
+    # Measures that are only calculated with are not drawn.
+    drawn_measures = {key.partition(" ")[0] for key, _ in rows[0][1:] if key not in ("before", "\0other")}
+    told = [one for one in told if not drawn_measures or one["name"] in drawn_measures]
     compared = 0
     for row in rows:
         at, cells = row[0][1][:19], [cell for key, cell in row[1:] if key not in ("before", "\0other")]

@@ -56,6 +56,18 @@ class Opened:
     answers: dict[str, Any] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
 
+    def keep(self, path: str, body: str | None, answer: Any) -> None:
+        """Remember an answer by its question; a batch has one for each of its own."""
+        asked = json.loads(body) if body else {}
+        if asked.get("kind") != "batch":
+            self.answers[f"{path} {body}" if body else path] = answer
+            return
+        for question, part in zip(asked["queries"], answer["answers"], strict=True):
+            if part["status"] == 200:
+                # As the page spells it.
+                text = json.dumps(question, separators=(",", ":"), ensure_ascii=False)
+                self.answers[f"{path} {text}"] = part["answer"]
+
     def settle(self) -> Opened:
         """Wait until every panel has its answer."""
         for _ in range(600):
@@ -82,7 +94,7 @@ class Opened:
     def rows(self, name: str) -> list[Row]:
         """The table of a panel; it stays switched on."""
         toggle = self.page.get_by_test_id(f"panel-{name}-table-toggle")
-        if toggle.count():
+        if toggle.count() and toggle.get_attribute("aria-pressed") == "false":
             toggle.click()
         expect(self.panel(name).locator("table").first).to_be_visible()
         rows: list[Row] = self.panel(name).evaluate(_TABLE)
@@ -122,11 +134,18 @@ def chromium() -> Iterator[Browser]:
 
 
 def opened(
-    browser: Browser, reader: Reader, view: str, *, width: int = 1440, theme: str = "light", script: str = ""
+    browser: Browser,
+    reader: Reader,
+    view: str,
+    *,
+    width: int = 1440,
+    height: int = 900,
+    theme: str = "light",
+    script: str = "",
 ) -> Opened:
     """The page at `view`, as `#/costs?range=6h`, with refreshing switched off; `script` runs before it."""
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme="dark" if theme == "dark" else "light"
+        viewport={"width": width, "height": height}, color_scheme="dark" if theme == "dark" else "light"
     )
     context.set_default_timeout(30_000)
     context.add_init_script(f"sessionStorage.setItem('hub.api-key', '{reader.key}')")
@@ -146,11 +165,9 @@ def opened(
 
     def keep(response: Any) -> None:
         if "/api/v1/" in response.url and response.status == 200:
-            body = response.request.post_data
-            path = response.url.removeprefix(reader.url)
             # A page that was left or closed takes its last answers with it.
             with suppress(Error):
-                seen.answers[f"{path} {body}" if body else path] = response.json()
+                seen.keep(response.url.removeprefix(reader.url), response.request.post_data, response.json())
 
     seen.page.on("response", keep)
     joined = "&" if "?" in view else "?"

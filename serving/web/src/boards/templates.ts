@@ -1,10 +1,13 @@
 /** What a new board may begin as. */
 
+import { AUDIT } from '../pages/boards/audit';
 import { COSTS } from '../pages/boards/costs';
 import { GATEWAY } from '../pages/boards/gateway';
 import { GUARDRAILS } from '../pages/boards/guardrails';
 import { LATENCY } from '../pages/boards/latency';
 import { OVERVIEW } from '../pages/boards/overview';
+import { REGISTRY } from '../pages/boards/registry';
+import { SESSIONS } from '../pages/boards/sessions';
 import type { BoardSpec } from '../panels/spec';
 
 const DOCUMENTS = ['ledger', 'shards', 'tenants', 'readiness', 'traces', 'anomalies', 'detectors'];
@@ -21,4 +24,7 @@ export const TEMPLATES: Record<string, { title: string; board: BoardSpec }> = {
   latency: { title: 'Latency and reliability', board: plain(LATENCY) },
   gateway: { title: 'Gateway', board: plain(GATEWAY) },
   guardrails: { title: 'Guardrails', board: plain(GUARDRAILS) },
+  registry: { title: 'Registry', board: plain(REGISTRY) },
+  audit: { title: 'Audit', board: plain(AUDIT) },
+  sessions: { title: 'Sessions and agents', board: plain(SESSIONS) },
 };

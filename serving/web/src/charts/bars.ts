@@ -64,7 +64,7 @@ export function horizontalBar(frame: Frame, room: Room): Option {
   const names = (labelOf(frame)?.values ?? []).map(String);
   const first = valuesOf(frame)[0];
   if (!first) return {};
-  const widest = Math.max(46, ...first.values.map((value) => show(value, first.unit).length * (LETTER + 1.2)));
+  const widest = Math.max(46, ...first.values.map((value) => show(value, first.unit).length * (LETTER + 2)));
   const thick = Math.round(Math.min(18, ((room.height - 16) / Math.max(1, names.length)) * 0.56));
   return {
     grid: grid({ right: 0, top: 0, left: 0 }), tooltip: rowTip(frame, room),

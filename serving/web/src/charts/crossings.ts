@@ -15,7 +15,7 @@ export function heatmap(frame: Frame, room: Room): Option {
   const most = Math.max(1e-12, ...cells.flat().map((cell) => cell ?? 0));
   const roomy = (room.width - 110) / across.length > 44 && (room.height - 40) / down.length > 15;
   return {
-    grid: grid({ right: 4, top: 4 }), xAxis: nameAxis(across, room), yAxis: nameAxis(down, room, { inverse: frame.bounds === undefined, axisLine: { show: false } }),
+    grid: grid({ right: 14, top: 4 }), xAxis: nameAxis(across, room), yAxis: nameAxis(down, room, { inverse: frame.bounds === undefined, axisLine: { show: false } }),
     tooltip: hitTip((hit: Hit) => {
       const [x = 0, y = 0, amount] = hit.value as number[];
       return tooltip(down[y] ?? '', across[x] ?? '', [{ colour: shade((amount ?? 0) / most, room.paint), label: value.label, value: show(amount ?? null, value.unit) }]);
@@ -117,13 +117,15 @@ function graph(frame: Frame, room: Room, layout: 'force' | 'circular'): Option {
   const { nodes, links } = flows(frame, room);
   const most = Math.max(1e-12, ...nodes.map((node) => node.value));
   const widest = Math.max(1e-12, ...links.map((link) => link.value));
+  // Names stand outside of the circle, and all around it.
+  const margin = Math.min(104, Math.min(room.width, room.height) * 0.32);
   return {
     tooltip: flowTip(frame, nodes, links),
     series: [{
-      type: 'graph', id: layout, layout, roam: false, left: '20%', right: '24%', top: layout === 'circular' ? '20%' : 20, bottom: layout === 'circular' ? '20%' : 20,
+      type: 'graph', id: layout, layout, roam: false, left: layout === 'circular' ? margin : '20%', right: layout === 'circular' ? margin : '24%', top: layout === 'circular' ? margin : 20, bottom: layout === 'circular' ? margin : 20,
       ...(layout === 'force' ? { force: { repulsion: Math.min(room.width, room.height) * 0.55, edgeLength: [30, 90], gravity: 0.24, layoutAnimation: false } } : { circular: { rotateLabel: true } }),
-      emphasis: { focus: 'adjacency' }, edgeSymbol: ['none', 'arrow'], edgeSymbolSize: 6,
-      label: words(room.paint, { show: true, position: 'right', width: layout === 'circular' ? 84 : 110, overflow: 'truncate', formatter: (hit: Hit) => nodes.find((node) => node.name === hit.name)?.said ?? '' }),
+      emphasis: { focus: 'adjacency' }, labelLayout: { hideOverlap: layout === 'force' }, edgeSymbol: ['none', 'arrow'], edgeSymbolSize: 6,
+      label: words(room.paint, { show: true, position: 'right', width: layout === 'circular' ? margin - 18 : 110, overflow: 'truncate', formatter: (hit: Hit) => nodes.find((node) => node.name === hit.name)?.said ?? '' }),
       data: nodes.map((node) => ({ name: node.name, value: node.value, symbolSize: 10 + 24 * Math.sqrt(node.value / most), itemStyle: { color: node.colour } })),
       links: links.map((link) => ({ ...link, lineStyle: { width: 0.75 + 5 * (link.value / widest), color: room.paint.ghost, opacity: 0.55, curveness: 0.16 } })),
     }],

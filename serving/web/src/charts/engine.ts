@@ -1,7 +1,7 @@
 /** The parts of ECharts the page draws with, and only those: each line here is weight in the bundle. */
 
 import {
-  BarChart, BoxplotChart, CandlestickChart, CustomChart, FunnelChart, GraphChart, HeatmapChart, LineChart, ParallelChart, PieChart,
+  BarChart, BoxplotChart, CandlestickChart, CustomChart, GraphChart, HeatmapChart, LineChart, ParallelChart, PieChart,
   RadarChart, SankeyChart, ScatterChart, SunburstChart, ThemeRiverChart, TreeChart, TreemapChart,
 } from 'echarts/charts';
 import {
@@ -9,14 +9,15 @@ import {
   RadarComponent, SingleAxisComponent, TooltipComponent,
 } from 'echarts/components';
 import * as echarts from 'echarts/core';
+import { LabelLayout } from 'echarts/features';
 import { CanvasRenderer } from 'echarts/renderers';
 import LRU from 'zrender/lib/core/LRU.js';
 
 echarts.use([
-  BarChart, BoxplotChart, CandlestickChart, CustomChart, FunnelChart, GraphChart, HeatmapChart, LineChart, ParallelChart, PieChart,
+  BarChart, BoxplotChart, CandlestickChart, CustomChart, GraphChart, HeatmapChart, LineChart, ParallelChart, PieChart,
   RadarChart, SankeyChart, ScatterChart, SunburstChart, ThemeRiverChart, TreeChart, TreemapChart,
   AxisPointerComponent, CalendarComponent, GeoComponent, GridComponent, MarkLineComponent, ParallelComponent, PolarComponent,
-  RadarComponent, SingleAxisComponent, TooltipComponent, CanvasRenderer,
+  RadarComponent, SingleAxisComponent, TooltipComponent, CanvasRenderer, LabelLayout,
 ]);
 
 /** The renderer keeps measured texts in a plain object. A name `__proto__` would be found there without ever being put,

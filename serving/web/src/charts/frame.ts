@@ -53,7 +53,14 @@ export const EMPTY_FRAME: Frame = { columns: [], rows: 0, stepMs: null, granular
 
 export const timeOf = (frame: Frame): Column | undefined => frame.columns.find((column) => column.role === 'time');
 export const labelOf = (frame: Frame): Column | undefined => frame.columns.find((column) => column.role === 'label');
-export const dimensionsOf = (frame: Frame): Column[] => frame.columns.filter((column) => column.role === 'dimension');
+
+/** What names a row together. A label that joins them is not one itself; one that is a column of its own comes first. */
+export function dimensionsOf(frame: Frame): Column[] {
+  const dimensions = frame.columns.filter((column) => column.role === 'dimension');
+  const label = labelOf(frame);
+  return label && label.key !== 'label' && dimensions.length ? [label, ...dimensions] : dimensions;
+}
+
 export const valuesOf = (frame: Frame): Column[] => frame.columns.filter((column) => column.role === 'value');
 
 export function numbersOf(column: Column): (number | null)[] {
@@ -71,4 +78,27 @@ export function isEmpty(frame: Frame): boolean {
   return drawn.every((column) =>
     column.values.every((value) => value === null || (value === 0 && column.unit !== 'ratio' && !column.units)),
   );
+}
+
+/** What all names begin with, up to a dot: kinds of one module are told apart by what follows. */
+function sharedStart(names: readonly string[]): string {
+  const [first = ''] = names;
+  const dot = first.indexOf('.');
+  const start = dot > 0 && /^[a-z_]+$/.test(first.slice(0, dot)) ? first.slice(0, dot + 1) : '';
+  return names.length > 1 && start && names.every((name) => name.startsWith(start) && name.length > start.length) ? start : '';
+}
+
+/** The frame with its names as a picture has room for; a table is given them whole. */
+export function shortened(frame: Frame, whole: boolean): Frame {
+  if (whole) return frame;
+  const series = frame.columns.filter((column) => column.role === 'value');
+  const start = sharedStart(series.map((column) => column.label));
+  const columns = frame.columns.map((column) => {
+    if (start && column.role === 'value') return { ...column, label: column.label.slice(start.length) };
+    if (column.unit !== 'text' || (column.role !== 'label' && column.role !== 'dimension')) return column;
+    const values = column.values.map((value) => (value === null ? '(none)' : value));
+    const own = sharedStart([...new Set(values.map(String))]);
+    return { ...column, values: own ? values.map((value) => String(value).slice(own.length)) : values };
+  });
+  return { ...frame, columns };
 }

@@ -23,7 +23,7 @@ export function timeline(frame: Frame, room: Room): Option {
   return {
     grid: grid({ top: 4, right: 14 }),
     xAxis: { type: 'time', axisLabel: { color: room.paint.muted, fontSize: SIZE, fontFamily: FONT, hideOverlap: true, formatter: (ms: number) => tickOf(ms, room.rangeMs) }, axisLine: { lineStyle: { color: room.paint.line } }, axisTick: { show: false }, splitLine: { show: false } },
-    yAxis: nameAxis(lanes, room, { inverse: true, axisLine: { show: false }, splitLine: { show: true, lineStyle: { color: room.paint.grid } } }),
+    yAxis: nameAxis(lanes, room, { inverse: true, axisLine: { show: false }, axisLabel: { color: room.paint.muted, fontSize: SIZE, fontFamily: FONT, width: Math.min(150, room.width * 0.3), overflow: 'truncate', ellipsis: '…' }, splitLine: { show: true, lineStyle: { color: room.paint.grid } } }),
     tooltip: hitTip((hit: Hit) => {
       const row = Number(hit.data['row']);
       const at = Number(time.values[row]);

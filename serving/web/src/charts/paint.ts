@@ -75,8 +75,17 @@ export function colourOf(ink: Ink, paint: Paint): string {
 
 const slots = new Map<string, Map<string, number>>();
 
+/** Names that mean something by themselves, in fields that tell how a thing ended. */
+const MEANT: Record<string, Ink> = {
+  ok: 'good', success: 'good', allow: 'good', block: 'bad', error: 'bad', critical: 'bad', modify: 'warn', warning: 'warn', timeout: 'warn',
+  rate_limited: { slot: 3 }, unavailable: { slot: 6 },
+};
+const ENDS = new Set(['status', 'guardrail_action', 'guardrail_verdict', 'severity']);
+
 /** The colour of a name within a dimension. First come, kept for good: a refresh must not repaint the page. */
 export function inkOf(dimension: string, name: string): Ink {
+  const meant = ENDS.has(dimension) && Object.hasOwn(MEANT, name) ? MEANT[name] : undefined;
+  if (meant) return meant;
   let named = slots.get(dimension);
   if (!named) slots.set(dimension, (named = new Map()));
   let slot = named.get(name);

@@ -38,20 +38,34 @@ export function rose(frame: Frame, room: Room): Option {
   };
 }
 
+/** A step as a bar as wide as its count: areas that narrow towards the next step would say less came in than did. */
 export function funnel(frame: Frame, room: Room): Option {
   const column = valuesOf(frame)[0];
+  const unit = column?.unit ?? 'count';
   const steps = parts(frame, room);
+  const first = steps[0]?.value || 1;
   const most = Math.max(1, ...steps.map((step) => step.value));
+  const before = (row: number): number => steps[row - 1]?.value || first;
+  const colour = (row: number): string => fade(room.paint.accent, 1 - (row / Math.max(1, steps.length)) * 0.6);
   return {
-    tooltip: hitTip((hit: Hit) => tooltip(hit.name, '', [
-      { colour: 'transparent', label: column?.label ?? '', value: show(Number(hit.value), column?.unit ?? 'count') },
-      { colour: 'transparent', label: 'Of the first', value: show(Number(hit.value) / (steps[0]?.value || most), 'ratio'), quiet: true },
+    grid: { left: 8, right: 8, top: 6, bottom: 6 },
+    xAxis: { type: 'value', min: 0, max: most, show: false },
+    yAxis: { type: 'category', inverse: true, data: steps.map((step) => step.name), show: false },
+    tooltip: hitTip((hit: Hit) => tooltip(steps[hit.dataIndex]?.name ?? '', '', [
+      { colour: colour(hit.dataIndex), label: column?.label ?? '', value: show(steps[hit.dataIndex]?.value, unit) },
+      { colour: 'transparent', label: 'Of the first', value: show((steps[hit.dataIndex]?.value ?? 0) / first, 'ratio'), quiet: true },
+      { colour: 'transparent', label: 'Of the step before', value: show((steps[hit.dataIndex]?.value ?? 0) / before(hit.dataIndex), 'ratio'), quiet: true },
     ])),
     series: [{
-      type: 'funnel', id: 'funnel', sort: 'none', left: 8, top: 4, bottom: 4, width: Math.max(120, room.width * 0.52), gap: 3, min: 0, max: most, minSize: '4%',
-      label: words(room.paint, { position: 'right', width: room.width * 0.4, overflow: 'truncate', formatter: (hit: Hit) => `${hit.name}  ${show(Number(hit.value), column?.unit ?? 'count')}` }),
-      labelLine: { length: 10, lineStyle: { color: room.paint.line } }, itemStyle: { borderWidth: 0 },
-      data: steps.map((step, i) => ({ ...step, itemStyle: { color: fade(room.paint.accent, 1 - (i / Math.max(1, steps.length)) * 0.62) } })),
+      type: 'bar', id: 'funnel', barWidth: Math.min(38, (room.height / Math.max(1, steps.length)) * 0.42), showBackground: true,
+      backgroundStyle: { color: fade(room.paint.line, 0.28), borderRadius: 4 },
+      data: steps.map((step, row) => ({
+        value: step.value, row: step.row, itemStyle: { color: colour(row), borderRadius: 4 },
+        label: words(room.paint, {
+          show: true, position: [0, -18], fontSize: SIZE + 0.5, width: room.width - 24, overflow: 'truncate',
+          formatter: () => `${step.name}   ${show(step.value, unit)}${row ? `   ${show(step.value / before(row), 'ratio')} of the step before` : ''}`,
+        }),
+      })),
     }],
   };
 }

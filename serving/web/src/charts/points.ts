@@ -66,7 +66,7 @@ export function scatterMatrix(frame: Frame, room: Room): Option {
       if (x === y) {
         return {
           type: 'scatter', id: `name ${i}`, xAxisIndex: i, yAxisIndex: i, silent: true, symbolSize: 0, data: [[0, 0]],
-          label: words(room.paint, { show: true, position: 'inside', formatter: () => across.label, width: cell.w - 14, overflow: 'break', fontWeight: 600 }),
+          label: words(room.paint, { show: true, position: 'inside', formatter: () => across.label, width: cell.w - 8, overflow: 'break', lineHeight: 13, fontSize: SIZE - 1, fontWeight: 600 }),
         };
       }
       return {

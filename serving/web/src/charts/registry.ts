@@ -31,6 +31,8 @@ export interface Drawn {
   rangeMs: number;
   /** Opens the group behind a row; null where rows lead nowhere. */
   pick: ((row: number) => void) | null;
+  /** Told the stretch of time drawn over the chart, ms; absent or null where the range is fixed. */
+  zoom?: ((from: number, to: number) => void) | null;
 }
 
 export interface ChartKind {
@@ -45,6 +47,8 @@ export interface ChartKind {
   option?: (frame: Frame, room: Room) => Option;
   /** A row has no one place in the picture where arrow keys could show its tooltip. */
   unplaced?: boolean;
+  /** Time runs along its axis, so that a stretch of it can be chosen. */
+  zooms?: boolean;
   /** Fetches what the builder needs before it can draw. */
   load?: () => Promise<void>;
 }
@@ -54,6 +58,9 @@ type Builder = (frame: Frame, room: Room) => Option;
 function drawn(title: string, draws: ChartKind['draws'], option: Builder, legend: ChartKind['legend'] = 'none'): ChartKind {
   return { title, draws, legend, component: Canvas, option };
 }
+
+/** Windows side by side along the axis. */
+const along = (title: string, option: Builder, legend: ChartKind['legend'] = 'below'): ChartKind => ({ ...drawn(title, 'windows', option, legend), zooms: true });
 
 const shown = (title: string, draws: ChartKind['draws'], component: Component<Drawn>): ChartKind => ({ title, draws, legend: 'none', component });
 
@@ -66,16 +73,16 @@ function loadLand(): Promise<void> {
 }
 
 export const CHARTS = {
-  line: drawn('Line', 'windows', line, 'below'),
-  step: drawn('Step line', 'windows', stepLine, 'below'),
-  area: drawn('Area', 'windows', area, 'below'),
-  stacked_area: drawn('Stacked areas', 'windows', stackedArea, 'below'),
-  share_area: drawn('Areas to 100%', 'windows', shareArea, 'below'),
+  line: along('Line', line),
+  step: along('Step line', stepLine),
+  area: along('Area', area),
+  stacked_area: along('Stacked areas', stackedArea),
+  share_area: along('Areas to 100%', shareArea),
   stream: drawn('Stream', 'windows', stream, 'below'),
-  time_bar: drawn('Bars over time', 'windows', timeBar, 'below'),
-  stacked_bar: drawn('Stacked bars', 'windows', stackedBar, 'below'),
-  share_bar: drawn('Bars to 100%', 'windows', shareBar, 'below'),
-  candlestick: drawn('Candlesticks', 'windows', candlestick),
+  time_bar: along('Bars over time', timeBar),
+  stacked_bar: along('Stacked bars', stackedBar),
+  share_bar: along('Bars to 100%', shareBar),
+  candlestick: along('Candlesticks', candlestick, 'none'),
   calendar: drawn('Calendar', 'windows', calendar),
   punchcard: drawn('Hours of the week', 'windows', punchcard),
   correlation: drawn('Correlation matrix', 'windows', correlationMatrix),

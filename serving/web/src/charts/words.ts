@@ -22,5 +22,5 @@ export function sentenceOf(title: string, kind: string, frame: Frame): string {
   });
   const peak = top < 0 ? '' : `, highest ${show(values[top], first.unit)} at ${clockOf(Number(time.values[top]))}`;
   const series = drawn.length > 1 ? `${drawn.length} series, largest ${first.label}` : first.label;
-  return `${title}, ${kind} of ${series}, ${frame.rows} windows${peak}. Arrow keys read it value by value.`;
+  return `${title}, ${kind} of ${series}, ${frame.rows} windows${peak}. Arrow keys read it value by value; with Shift they choose a stretch, Enter shows it.`;
 }

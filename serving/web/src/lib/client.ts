@@ -1,5 +1,6 @@
 /** The one way to the hub: adds the key, asks conditionally, turns problem+json into an exception with its hint. */
 
+import { Gatherer, type Question } from './gatherer';
 import { session } from './session.svelte';
 
 export class HubProblem extends Error {
@@ -54,17 +55,16 @@ function retryAfter(response: Response): number | null {
   return Number.isFinite(wait) ? Math.min(Math.max(wait, 0), 300_000) : null;
 }
 
-async function problemOf(response: Response): Promise<HubProblem> {
-  let body: Record<string, unknown> = {};
-  try {
-    const parsed: unknown = await response.json();
-    if (parsed && typeof parsed === 'object') body = parsed as Record<string, unknown>;
-  } catch {
-    // Not the hub's own answer: the status is all there is to say.
-  }
+function problemFrom(told: unknown, status: number, retryAfterMs: number | null): HubProblem {
+  const body = told && typeof told === 'object' ? (told as Record<string, unknown>) : {};
   const text = (name: string): string => (typeof body[name] === 'string' ? (body[name] as string) : '');
-  const title = text('title') || `The hub answered ${response.status}`;
-  return new HubProblem(response.status, title, text('detail'), text('hint'), retryAfter(response));
+  return new HubProblem(status, text('title') || `The hub answered ${status}`, text('detail'), text('hint'), retryAfterMs);
+}
+
+async function problemOf(response: Response): Promise<HubProblem> {
+  // What is not the hub's own answer leaves the status as all there is to say.
+  const body: unknown = await response.json().catch(() => null);
+  return problemFrom(body, response.status, retryAfter(response));
 }
 
 /** The hub's answer, or an exception that says why there is none; 304 is an answer. */
@@ -81,32 +81,79 @@ async function reach(path: string, asked: RequestInit): Promise<Response> {
   return response;
 }
 
-async function send(address: Address, key: string | null): Promise<unknown> {
-  const { path, body: question } = address;
-  const slot = `${key ?? ''} ${keyOf(address)}`;
-  const known = kept.get(slot);
+const slotOf = (address: Address, key: string | null): string => `${key ?? ''} ${keyOf(address)}`;
+
+function headersOf(key: string | null, posts: boolean): Record<string, string> {
   const headers: Record<string, string> = { Accept: 'application/json' };
   if (key) headers['Authorization'] = `Bearer ${key}`;
-  if (known) headers['If-None-Match'] = known.etag;
-  if (question !== undefined) headers['Content-Type'] = 'application/json';
-  const asked: RequestInit = question === undefined ? {} : { method: 'POST', body: question };
-  const response = await reach(path, { ...asked, headers });
-  if (response.status === 304 && known) return known.body;
-  let body: unknown;
+  if (posts) headers['Content-Type'] = 'application/json';
+  return headers;
+}
+
+async function jsonOf(response: Response): Promise<unknown> {
   try {
-    body = await response.json();
+    return await response.json();
   } catch {
     throw new HubAway('the answer broke off');
   }
-  const etag = response.headers.get('ETag');
-  if (etag) {
-    kept.delete(slot);
-    kept.set(slot, { etag, body });
-    const oldest = kept.keys().next().value;
-    if (kept.size > KEPT_LIMIT && oldest !== undefined) kept.delete(oldest);
-  }
+}
+
+function keep(slot: string, etag: string | null | undefined, body: unknown): void {
+  if (!etag) return;
+  kept.delete(slot);
+  kept.set(slot, { etag, body });
+  const oldest = kept.keys().next().value;
+  if (kept.size > KEPT_LIMIT && oldest !== undefined) kept.delete(oldest);
+}
+
+async function send(address: Address, key: string | null): Promise<unknown> {
+  const { path, body: question } = address;
+  const slot = slotOf(address, key);
+  const known = kept.get(slot);
+  const headers = headersOf(key, question !== undefined);
+  if (known) headers['If-None-Match'] = known.etag;
+  const asked: RequestInit = question === undefined ? {} : { method: 'POST', body: question };
+  const response = await reach(path, { ...asked, headers });
+  if (response.status === 304 && known) return known.body;
+  const body = await jsonOf(response);
+  keep(slot, response.headers.get('ETag'), body);
   return body;
 }
+
+interface Part {
+  status: number;
+  etag?: string;
+  answer?: unknown;
+  problem?: unknown;
+}
+
+/** Several questions in one request: each comes to its own end, or all to that of the request. */
+async function sendTogether(path: string, questions: readonly Question[]): Promise<void> {
+  const key = session.key;
+  const slots = questions.map(({ body }) => slotOf({ path, body }, key));
+  const held = slots.map((slot) => kept.get(slot));
+  const etags = JSON.stringify(held.map((one) => one?.etag ?? null));
+  // Each question as its own text: written anew it might differ from what it is known by.
+  const body = `{"kind":"batch","queries":[${questions.map((one) => one.body).join(',')}],"etags":${etags}}`;
+  const response = await reach(path, { method: 'POST', body, headers: headersOf(key, true) });
+  const { answers } = (await jsonOf(response)) as { answers: Part[] };
+  questions.forEach((question, i) => {
+    const part = answers[i];
+    const known = held[i];
+    if (part?.status === 304 && known) question.answered(known.body);
+    else if (part?.status === 200) {
+      keep(slots[i] as string, part.etag, part.answer);
+      question.answered(part.answer);
+    } else if (part) question.failed(problemFrom(part.problem, part.status, null));
+    else question.failed(new HubAway('the answer broke off'));
+  });
+}
+
+const QUESTIONS = '/api/v1/query';
+const gatherer = new Gatherer(sendTogether, (slot) => !kept.has(`${session.key ?? ''} ${slot}`));
+
+const reached = (address: Address): Promise<unknown> =>
+  address.body !== undefined && address.path.startsWith(QUESTIONS) ? gatherer.add(address.path, address.body) : send(address, session.key);
 
 /** The JSON at a path, or the answer to a question; two who ask for the same at once share one request. */
 export function ask<T>(asking: string | Address): Promise<T> {
@@ -114,7 +161,7 @@ export function ask<T>(asking: string | Address): Promise<T> {
   const slot = keyOf(address);
   const running = flying.get(slot);
   if (running) return running as Promise<T>;
-  const asked = send(address, session.key)
+  const asked = reached(address)
     .then((body) => {
       tell({ kind: 'ok' });
       return body;

@@ -77,11 +77,15 @@ export function show(value: number | string | null | undefined, unit: Unit): str
   }
 }
 
-/** A value for a table: digits enough to add up, as many in each row as to stand under each other. */
-export function exact(value: number | string | null, unit: Unit): string {
+/** A value for a table: digits enough to add up, as many in each row as to stand under each other.
+ *  `largest` of its column says how many those are. */
+export function exact(value: number | string | null, unit: Unit, largest = 0): string {
   if (typeof value !== 'number' || !Number.isFinite(value)) return show(value, unit);
   if (unit === 'count' || unit === 'tokens') return fixed(value, 3);
-  if (unit === 'usd') return `$${Math.abs(value) < 1 ? fixed(value, 6, 6) : fixed(value, 4, 4)}`;
+  if (unit === 'usd') {
+    const digits = largest >= 1000 ? 2 : largest >= 1 ? 4 : 6;
+    return `$${fixed(value, digits, digits)}`;
+  }
   if (unit === 'ms') return `${fixed(value, 1)} ms`;
   return show(value, unit);
 }

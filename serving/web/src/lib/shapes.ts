@@ -14,6 +14,7 @@ export interface TimeseriesAnswer {
   granularity: string;
   /** Where the answered range begins: the first window may have begun before and hold a part only. */
   from?: string;
+  to?: string;
   tier?: string;
   version?: number | string;
   series: SeriesAnswer[];

@@ -2,9 +2,11 @@
 
 export interface Range {
   id: string;
+  /** "24 hours"; of a range between two instants, the two. */
   title: string;
   ms: number;
   from: string;
+  to: string;
   /** Where the period of the same length before it begins. */
   before: string;
 }
@@ -13,11 +15,33 @@ const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
 export const RANGES: readonly Range[] = [
-  { id: '1h', title: 'hour', ms: HOUR, from: '-1h', before: '-2h' },
-  { id: '6h', title: '6 hours', ms: 6 * HOUR, from: '-6h', before: '-12h' },
-  { id: '24h', title: '24 hours', ms: DAY, from: '-24h', before: '-48h' },
-  { id: '7d', title: '7 days', ms: 7 * DAY, from: '-7d', before: '-14d' },
+  { id: '1h', title: 'hour', ms: HOUR, from: '-1h', to: 'now', before: '-2h' },
+  { id: '6h', title: '6 hours', ms: 6 * HOUR, from: '-6h', to: 'now', before: '-12h' },
+  { id: '24h', title: '24 hours', ms: DAY, from: '-24h', to: 'now', before: '-48h' },
+  { id: '7d', title: '7 days', ms: 7 * DAY, from: '-7d', to: 'now', before: '-14d' },
+  { id: '30d', title: '30 days', ms: 30 * DAY, from: '-30d', to: 'now', before: '-60d' },
 ];
+
+const LEAST_MS = 60_000;
+const MOST_MS = 400 * DAY;
+
+/** Whether a range slides with the clock, rather than lying between two instants. */
+export const slides = (range: Range): boolean => range.to === 'now';
+
+/** The name of a range between two instants, ms since the epoch, as an address keeps it. */
+export const idBetween = (from: number, to: number): string => `${Math.round(from)}-${Math.round(to)}`;
+
+/** The range of an id: one of RANGES, or two instants; null for anything else. */
+export function rangeFrom(id: string): Range | null {
+  const known = RANGES.find((range) => range.id === id);
+  if (known) return known;
+  const match = /^(\d{12,13})-(\d{12,13})$/.exec(id);
+  const [from, to] = [Number(match?.[1]), Number(match?.[2])];
+  const ms = to - from;
+  if (!(ms >= LEAST_MS && ms <= MOST_MS)) return null;
+  const iso = (at: number): string => new Date(at).toISOString();
+  return { id, title: betweenWords(from, to), ms, from: iso(from), to: iso(to), before: iso(from - ms) };
+}
 
 const STEP: Record<string, number> = { m: 60_000, h: HOUR, d: DAY };
 
@@ -71,6 +95,15 @@ export function windowOf(ms: number, stepMs: number | null): string {
   if (stepMs >= DAY) return weekday.format(ms);
   return `${weekday.format(ms)}, ${clock.format(ms)} – ${clock.format(ms + stepMs)}`;
 }
+
+/** "28 Nov, 20:00 – 21:30", local. */
+export function betweenWords(from: number, to: number): string {
+  const sameDay = day.format(from) === day.format(to);
+  return `${day.format(from)}, ${clock.format(from)} – ${sameDay ? '' : `${day.format(to)}, `}${clock.format(to)}`;
+}
+
+/** A range as part of a sentence. */
+export const rangeWords = (range: Range): string => (slides(range) ? `the last ${range.title}` : range.title);
 
 /** Day and second, local: a record among others. */
 export const stampOf = (ms: number): string => `${day.format(ms)}, ${seconds.format(ms)}`;

@@ -1,11 +1,12 @@
 /** What the reader looks at: page, range, module, refresh, filters. Kept in the address, so that a link reopens the same view. */
 
-import { RANGES, type Range } from './time';
+import { rangeFrom, RANGES, type Range } from './time';
 
 export const MODULES = ['observatory', 'registry', 'audit', 'guardrails', 'gateway'] as const;
 
 export const REFRESHES = [
   { id: 'off', title: 'Off', ms: 0 },
+  { id: 'live', title: 'Live', ms: 5_000 },
   { id: '30s', title: '30 s', ms: 30_000 },
   { id: '1m', title: '1 min', ms: 60_000 },
   { id: '5m', title: '5 min', ms: 300_000 },
@@ -38,7 +39,7 @@ class View {
   /** Whether the address itself names range and refresh: a board's own wishes come second to a link's. */
   named = $state.raw<readonly string[]>([]);
 
-  range = $derived<Range>(RANGES.find((range) => range.id === this.rangeId) ?? (RANGES[2] as Range));
+  range = $derived<Range>(rangeFrom(this.rangeId) ?? (RANGES[2] as Range));
   refreshMs = $derived(REFRESHES.find((refresh) => refresh.id === this.refreshId)?.ms ?? 30_000);
 
   constructor() {
@@ -55,7 +56,7 @@ class View {
       return allowed.includes(value) ? value : otherwise;
     };
     this.page = path && !path.includes('=') ? path : DEFAULTS.page;
-    this.rangeId = one('range', RANGES.map((range) => range.id), DEFAULTS.range);
+    this.rangeId = rangeFrom(asked.get('range') ?? '')?.id ?? DEFAULTS.range;
     this.module = one('module', MODULES, DEFAULTS.module);
     this.refreshId = one('refresh', REFRESHES.map((refresh) => refresh.id), DEFAULTS.refresh);
     this.named = [...asked.keys()];

@@ -2,8 +2,9 @@
 
 import { ask, type Address } from '../lib/client';
 import type { Group } from '../lib/shapes';
-import type { Range } from '../lib/time';
+import { idBetween, rangeFrom, slides, type Range } from '../lib/time';
 import { view } from '../lib/view.svelte';
+import type { Seen } from './framing';
 
 export interface Context {
   readonly range: Range;
@@ -16,6 +17,13 @@ export interface Context {
   ask(address: Address, panel?: string): Promise<unknown>;
   /** Called with the group a reader clicked on; null where groups cannot be chosen. */
   readonly pick: ((group: Group) => void) | null;
+  /** Called with the stretch of time a reader drew over a chart, ms since the epoch; null where the range is fixed. */
+  readonly zoom: ((from: number, to: number) => void) | null;
+}
+
+/** The stretch of time that answers of `at` are about. */
+export function seenThrough({ range }: Pick<Context, 'range'>, at: number): Seen {
+  return { now: slides(range) ? at : Math.min(at, Date.parse(range.to)), rangeMs: range.ms };
 }
 
 /** The view kept in the address of the page. */
@@ -41,5 +49,9 @@ export const pageContext: Context = {
       else where[field] = value;
     }
     view.set({ where });
+  },
+  zoom: (from, to) => {
+    const range = idBetween(from, to);
+    if (rangeFrom(range)) view.set({ range });
   },
 };

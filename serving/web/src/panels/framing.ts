@@ -48,11 +48,30 @@ function fold(columns: Column[], limit: number, measure: string): Column[] {
   return [...ranked.slice(0, limit), other];
 }
 
+/** A month of days or a day of minutes is drawn; more would be no picture. */
+const WINDOWS_MAX = 1_500;
+
+/** The windows told of and those without a value, over all that was asked for: charts beside each other share their
+ *  axis. The range is the answer's own, since the clock of a browser may be wrong. */
+export function windowsOf({ series, granularity, from, to }: TimeseriesAnswer): number[] {
+  const told = [...new Set(series.flatMap((one) => one.points.map(([t]) => Date.parse(t))))].sort((a, b) => a - b);
+  const [first] = told;
+  const stepMs = stepOf(granularity);
+  const [start, end] = [Date.parse(from ?? ''), Date.parse(to ?? '')];
+  if (first === undefined || !stepMs || !((end - start) / stepMs <= WINDOWS_MAX)) return told;
+  // Days of a time zone that changes its clock are not all of one length: such windows stay as they were told.
+  if (!told.every((at) => (at - first) % stepMs === 0)) return told;
+  const all = new Set(told);
+  for (let at = first; at < end; at += stepMs) all.add(at);
+  for (let at = first - stepMs; at + stepMs > start; at -= stepMs) all.add(at);
+  return [...all].sort((a, b) => a - b);
+}
+
 export function timeseriesFrame(query: Pick<TimeseriesQuery, 'measure' | 'calculate' | 'group_by'>, draw: Drawing, answers: TimeseriesAnswer[], seen: Seen): Frame {
   const [answer, before] = answers;
   if (!answer) return EMPTY_FRAME;
   const stepMs = stepOf(answer.granularity);
-  const instants = [...new Set(answer.series.flatMap((s) => s.points.map(([t]) => Date.parse(t))))].sort((a, b) => a - b);
+  const instants = windowsOf(answer);
   const row = new Map(instants.map((t, i) => [t, i]));
   const spread = (series: SeriesAnswer, shift: number): (number | null)[] => {
     const values: (number | null)[] = instants.map(() => null);
@@ -63,16 +82,16 @@ export function timeseriesFrame(query: Pick<TimeseriesQuery, 'measure' | 'calcul
     return values;
   };
   const dimension = (query.group_by ?? []).join('+');
-  const measures = measuresOf(query);
+  const measures = measuresOf(query).filter((measure) => !draw.hide?.includes(measure));
   const columns = measures.flatMap((measure) => {
     // Events without a model are a group of their own, with nothing to draw: it must not take a colour.
-    const told = answer.series.filter((one) => one.measure === measure && (!dimension || one.points.some(([, value]) => value)));
+    const series = answer.series.filter((one) => one.measure === measure && (!dimension || one.points.some(([, value]) => value)));
     const alone = !dimension && measures.length > 1 && !draw.ink ? { slot: measures.indexOf(measure) } : (draw.ink ?? 'accent');
-    const drawn = told.map((series): Column => {
-      const name = nameOf(series.group);
+    const drawn = series.map((one): Column => {
+      const name = nameOf(one.group);
       return {
         key: `${measure} ${name}`, label: name || (draw.titles?.[measure] ?? titleOf(measure)), role: 'value',
-        unit: unitOf(measure, series.unit), values: spread(series, 0), ink: alone,
+        unit: unitOf(measure, one.unit), values: spread(one, 0), ink: alone,
       };
     });
     const shown = fold(drawn, draw.series ?? SERIES, measure);
@@ -137,16 +156,19 @@ export function namesOf(fields: readonly string[], rows: Grouped): Column[] {
   return [label, ...each];
 }
 
+/** Of these there are so many that a colour for each tells nothing. */
+const MANY = new Set(['user_id', 'session_id', 'trace_id']);
+
 export function inksOf(fields: readonly string[], rows: Grouped): { inks?: Ink[] } {
   const dimension = fields.join('+');
-  return fields.length ? { inks: rows.map((row) => inkOf(dimension, nameOf(row.group))) } : {};
+  return fields.length && !(fields.length === 1 && MANY.has(dimension)) ? { inks: rows.map((row) => inkOf(dimension, nameOf(row.group))) } : {};
 }
 
 /** The frame of a panel's answers, in the order of its addresses. */
 export function frameOf(spec: PanelSpec, answers: unknown[], seen: Seen): Frame {
   const draw = spec.draw ?? {};
   const { query } = spec;
-  const ranged = { ...seen, rangeMs: rangeOf(query, { id: '', title: '', ms: seen.rangeMs, from: '', before: '' }).ms };
+  const ranged = { ...seen, rangeMs: rangeOf(query, { id: '', title: '', ms: seen.rangeMs, from: '', to: '', before: '' }).ms };
   switch (query.kind) {
     case 'timeseries': return timeseriesFrame(query as TimeseriesQuery, draw, answers as TimeseriesAnswer[], ranged);
     case 'aggregate': return aggregateFrame(query as AggregateQuery, draw, answers[0] as AggregateAnswer);

@@ -3,7 +3,7 @@
 import type { Address } from '../lib/client';
 import type { Range } from '../lib/time';
 import { spanOf } from '../lib/time';
-import type { DocumentQuery, Query } from './spec';
+import type { DocumentQuery, Query, TimeseriesQuery } from './spec';
 
 export interface Asking {
   range: Range;
@@ -36,7 +36,7 @@ export function rangeOf(query: Query, range: Range): Range {
   const ms = from ? spanOf(from) : null;
   if (!from || ms === null) return range;
   const unit = from.slice(-1);
-  return { id: from.slice(1), title: from.slice(1), ms, from, before: `-${2 * Number.parseInt(from.slice(1), 10)}${unit}` };
+  return { id: from.slice(1), title: from.slice(1), ms, from, to: 'now', before: `-${2 * Number.parseInt(from.slice(1), 10)}${unit}` };
 }
 
 const DOCUMENTS: Record<DocumentQuery['kind'], string> = {
@@ -46,42 +46,32 @@ const DOCUMENTS: Record<DocumentQuery['kind'], string> = {
 
 const isDocument = (query: Query): query is DocumentQuery => query.kind in DOCUMENTS;
 
-function documentOf(query: DocumentQuery, asking: Asking, from: string): Address {
+function documentOf(query: DocumentQuery, asking: Asking, { from, to }: Range): Address {
   const { tenant } = asking;
   const path = DOCUMENTS[query.kind];
   if (query.kind === 'traces') {
-    return { path: path + search({ from, to: 'now', filter: filtersOf(query.filter, asking), limit: query.limit, tenant }) };
+    return { path: path + search({ from, to, filter: filtersOf(query.filter, asking), limit: query.limit, tenant }) };
   }
-  if (query.kind === 'anomalies') return { path: path + search({ from, to: 'now', limit: query.limit, tenant }) };
+  if (query.kind === 'anomalies') return { path: path + search({ from, to, limit: query.limit, tenant }) };
   return { path: path + search({ tenant: query.kind === 'ledger' ? tenant : '' }) };
 }
 
-function posted(query: Query, asking: Asking, from: string): Address {
+function posted(query: Query, asking: Asking, { from, to }: Range): Address {
   const door = search({ tenant: asking.tenant });
   if (query.kind === 'sql') return { path: `/api/v1/sql${door}`, body: JSON.stringify({ sql: query.sql, limit: query.limit ?? 1000 }) };
   const filter = filtersOf('filter' in query ? query.filter : [], asking);
   // A trace is asked for by its id alone.
-  const ranged = query.kind === 'trace' ? {} : { from, to: ('to' in query && query.to) || 'now', ...(filter.length ? { filter } : {}) };
-  const keep = query.kind === 'session' ? { from, to: 'now' } : ranged;
+  const ranged = query.kind === 'trace' ? {} : { from, to: ('to' in query && query.to) || to, ...(filter.length ? { filter } : {}) };
+  const keep = query.kind === 'session' ? { from, to } : ranged;
   return { path: `/api/v1/query${door}`, body: JSON.stringify({ ...query, ...keep }) };
 }
 
 /** The addresses whose answers a frame is made of, in order. */
 export function addressesOf(query: Query, asking: Asking): Address[] {
   const range = rangeOf(query, asking.range);
-  if (isDocument(query)) return [documentOf(query, asking, range.from)];
-  if (query.kind !== 'timeseries' && query.kind !== 'aggregate') return [posted(query, asking, range.from)];
-  const filter = filtersOf(query.filter, asking);
-  const shared = { measure: query.measure, group_by: query.group_by, filter, calculate: query.calculate, tenant: asking.tenant };
-  if (query.kind === 'aggregate') {
-    const { order, having, limit, compare } = query;
-    const asked = search({ from: range.from, to: query.to ?? 'now', ...shared, order, having, limit, compare });
-    return [{ path: `/api/v1/metrics/aggregates${asked}` }];
-  }
-  const period = (from: string, to: string): Address => {
-    const { granularity = 'auto', fill, time_zone } = query;
-    return { path: `/api/v1/metrics/timeseries${search({ from, to, ...shared, granularity, fill, time_zone })}` };
-  };
-  const now = period(range.from, query.to ?? 'now');
-  return query.compare === 'previous' ? [now, period(range.before, range.from)] : [now];
+  if (isDocument(query)) return [documentOf(query, asking, range)];
+  if (query.kind !== 'timeseries') return [posted(query, asking, range)];
+  const { compare, ...asked } = query as TimeseriesQuery;
+  const now = posted({ granularity: 'auto', ...asked }, asking, range);
+  return compare === 'previous' ? [now, posted({ granularity: 'auto', ...asked, to: range.from }, asking, { ...range, from: range.before })] : [now];
 }

@@ -6,11 +6,11 @@ const SENT = 'The audit module sends audit.* events: sign-ins, data read, settin
 const OURS = ['module:eq:audit'];
 
 export const AUDIT: BoardSpec = {
-  title: 'Audit', variables: [{ field: 'service', title: 'Service' }, { field: 'severity', title: 'Severity' }],
+  title: 'Audit', annotations: true, variables: [{ field: 'service', title: 'Service' }, { field: 'severity', title: 'Severity' }],
   panels: [
     { id: 'kinds', title: 'Audited actions', kind: 'stacked_bar', place: { x: 0, y: 0, w: 8, h: 6 }, empty: SENT, query: { kind: 'timeseries', measure: ['event_count'], filter: OURS, group_by: ['kind'], fill: 'zero' } },
     { id: 'tree', title: 'Kinds and services', kind: 'sunburst', place: { x: 8, y: 0, w: 4, h: 6 }, empty: SENT, query: { kind: 'aggregate', measure: ['event_count'], filter: OURS, group_by: ['kind', 'service'], limit: 60 } },
-    { id: 'hours', title: 'When', note: 'local hours of the last week', kind: 'punchcard', place: { x: 0, y: 6, w: 6, h: 6 }, empty: SENT,
+    { id: 'hours', title: 'When', note: 'local hours', kind: 'punchcard', place: { x: 0, y: 6, w: 6, h: 6 }, empty: SENT,
       query: { kind: 'timeseries', measure: ['event_count'], filter: OURS, granularity: '1h', from: '-7d' } },
     { id: 'people', title: 'Most active users', kind: 'horizontal_bar', place: { x: 6, y: 6, w: 6, h: 6 }, drill: { page: 'sessions' }, empty: `${SENT} Name the user_id.`,
       query: { kind: 'aggregate', measure: ['event_count'], filter: [...OURS, 'user_id:exists:true'], group_by: ['user_id'], limit: 10 } },

@@ -22,7 +22,7 @@ export const LATENCY: BoardSpec = {
       query: { kind: 'percentile', field: 'latency_ms', quantile: [0.5, 0.9, 0.99], granularity: 'auto' } },
     { id: 'spread', title: 'How latency spreads', note: 'calls by duration', kind: 'histogram', place: { x: 8, y: 0, w: 4, h: 6 }, empty: TIMED,
       query: { kind: 'histogram', field: 'latency_ms', buckets: 30 } },
-    { id: 'heat', title: 'Latency heat', note: 'darker is more calls', kind: 'heatmap', place: { x: 0, y: 6, w: 7, h: 6 }, empty: TIMED,
+    { id: 'heat', title: 'Latency heat', note: 'the stronger, the more calls', kind: 'heatmap', place: { x: 0, y: 6, w: 7, h: 6 }, empty: TIMED,
       query: { kind: 'heatmap', field: 'latency_ms', buckets: 18, granularity: 'auto' } },
     { id: 'boxes', title: 'Latency by model', note: '5, 25, 50, 75 and 95 of 100 calls', kind: 'box', place: { x: 7, y: 6, w: 5, h: 6 }, empty: TIMED,
       query: { kind: 'percentile', field: 'latency_ms', quantile: FIVE, group_by: ['model'], filter: ['model:exists:true'], limit: 8 } },
@@ -33,7 +33,7 @@ export const LATENCY: BoardSpec = {
       query: { kind: 'histogram', field: 'ttft_ms', buckets: 40, filter: ['model:exists:true'], group_by: ['model'], limit: 7 } },
     { id: 'balance', title: 'Latency against use', note: 'size is cost', kind: 'bubble', place: { x: 7, y: 18, w: 5, h: 6 }, empty: TIMED,
       query: { kind: 'aggregate', measure: ['request_count', 'latency_ms_p95', 'cost_usd'], group_by: ['model'], filter: ['model:exists:true'], limit: 12 } },
-    { id: 'slow', title: 'Slow calls', note: 'longer than 10 s, newest first', kind: 'table', place: { x: 0, y: 24, w: 12, h: 7 }, drill: { page: 'traces' }, empty: 'No call took longer than 10 s.',
-      query: { kind: 'search', filter: ['latency_ms:gt:10000', 'kind:in:gateway.request,observatory.span'], limit: 50 }, draw: { fields: ['trace_id', 'service', 'provider', 'model', 'status', 'latency_ms', 'output_tokens', 'user_id'] } },
+    { id: 'slow', title: 'Traces with slow calls', note: 'a call longer than 10 s, last started first', kind: 'table', place: { x: 0, y: 24, w: 12, h: 7 }, drill: { page: 'traces' }, empty: 'No call took longer than 10 s.',
+      query: { kind: 'traces', filter: ['latency_ms:gt:10000'], limit: 50 } },
   ],
 };

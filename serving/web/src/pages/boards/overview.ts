@@ -5,7 +5,7 @@ import type { BoardSpec } from '../../panels/spec';
 export const REQUESTS = 'Requests come from the gateway (gateway.request) and from traced model calls (OTLP spans).';
 
 export const OVERVIEW: BoardSpec = {
-  title: 'Overview',
+  title: 'Overview', annotations: true,
   kpis: [
     { measure: 'request_count', title: 'Requests', worse: 'neither' },
     { measure: 'cost_usd', title: 'Cost', worse: 'more' },

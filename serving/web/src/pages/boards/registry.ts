@@ -7,7 +7,7 @@ const OURS = ['module:eq:registry'];
 const CHANGES = 'kind:in:registry.version.published,registry.version.promoted,registry.version.alias_moved,registry.version.deprecated,registry.price.changed,registry.asset.registered';
 
 export const REGISTRY: BoardSpec = {
-  title: 'Registry', variables: [{ field: 'model', title: 'Model' }, { field: 'provider', title: 'Provider' }],
+  title: 'Registry', annotations: true, variables: [{ field: 'model', title: 'Model' }, { field: 'provider', title: 'Provider' }],
   panels: [
     { id: 'kinds', title: 'Registry events', kind: 'stacked_bar', place: { x: 0, y: 0, w: 8, h: 6 }, empty: SENT, query: { kind: 'timeseries', measure: ['event_count'], filter: OURS, group_by: ['kind'], fill: 'zero' } },
     { id: 'shares', title: 'By kind', kind: 'rose', place: { x: 8, y: 0, w: 4, h: 6 }, empty: SENT, query: { kind: 'top', measure: ['event_count'], filter: OURS, group_by: ['kind'], limit: 8 } },

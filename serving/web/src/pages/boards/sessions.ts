@@ -8,7 +8,7 @@ const AGENTS = 'Trace agents with OpenTelemetry: spans of the operations invoke_
 const ACTING = 'operation:in:invoke_agent,execute_tool,invoke_workflow,retrieval';
 
 export const SESSIONS: BoardSpec = {
-  title: 'Sessions and agents', variables: PLATFORM,
+  title: 'Sessions and agents', annotations: true, variables: PLATFORM,
   kpis: [
     { measure: 'unique_sessions', title: 'Sessions', worse: 'neither' },
     { measure: 'unique_users', title: 'Users', worse: 'neither' },

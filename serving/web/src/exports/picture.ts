@@ -1,6 +1,9 @@
 /** A part of the page as a PNG: its boxes, its canvases, its drawings and its words, painted where they stand. */
 
+import { pdfOf } from './pdf';
+
 const SCALE = 2;
+const POINTS_PER_PX = 0.75;
 /** Longest side that every browser still paints. */
 const SIDE_MAX = 16_000;
 
@@ -80,7 +83,7 @@ function words(at: CanvasRenderingContext2D, node: Text): void {
 
 function paint(at: CanvasRenderingContext2D, root: Element): void {
   const walk = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, (node) => {
-    if (node instanceof Element && (node.matches('button, [data-builder], .unseen') || getComputedStyle(node).visibility === 'hidden')) return NodeFilter.FILTER_REJECT;
+    if (node instanceof Element && (node.matches('button, [popover], [data-builder], .unseen') || getComputedStyle(node).visibility === 'hidden')) return NodeFilter.FILTER_REJECT;
     return NodeFilter.FILTER_ACCEPT;
   });
   for (let node: Node | null = root; node; node = walk.nextNode()) {
@@ -96,8 +99,8 @@ function paint(at: CanvasRenderingContext2D, root: Element): void {
   }
 }
 
-/** The picture of an element as it stands now, twice as fine as the screen. */
-export async function pictureOf(root: Element): Promise<Blob> {
+/** An element as it stands now, twice as fine as the screen. */
+function painted(root: Element): HTMLCanvasElement {
   const rect = root.getBoundingClientRect();
   const scale = Math.min(SCALE, SIDE_MAX / Math.max(rect.width, rect.height, 1));
   const canvas = document.createElement('canvas');
@@ -110,5 +113,19 @@ export async function pictureOf(root: Element): Promise<Blob> {
   at.fillStyle = getComputedStyle(document.body).backgroundColor;
   at.fillRect(rect.x, rect.y, rect.width, rect.height);
   paint(at, root);
-  return new Promise((told, failed) => canvas.toBlob((made) => (made ? told(made) : failed(new Error('the picture is too large'))), 'image/png'));
+  return canvas;
+}
+
+function encoded(canvas: HTMLCanvasElement, type: 'image/png' | 'image/jpeg'): Promise<Blob> {
+  return new Promise((told, failed) => canvas.toBlob((made) => (made ? told(made) : failed(new Error('the picture is too large'))), type, 0.92));
+}
+
+export const pictureOf = (root: Element): Promise<Blob> => encoded(painted(root), 'image/png');
+
+/** The picture as a PDF of one page of its size on the screen. */
+export async function pageOf(root: Element, title: string): Promise<Blob> {
+  const canvas = painted(root);
+  const rect = root.getBoundingClientRect();
+  const jpeg = new Uint8Array(await (await encoded(canvas, 'image/jpeg')).arrayBuffer());
+  return pdfOf({ jpeg, width: canvas.width, height: canvas.height }, { title, width: rect.width * POINTS_PER_PX, height: rect.height * POINTS_PER_PX });
 }

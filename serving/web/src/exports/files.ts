@@ -1,9 +1,9 @@
 /** Files that are made in the page and handed to the reader. */
 
 import type { Frame } from '../charts/frame';
-import type { Context } from '../panels/context';
+import { seenThrough, type Context } from '../panels/context';
 import { frameOf } from '../panels/framing';
-import { addressesOf, rangeOf } from '../panels/question';
+import { addressesOf } from '../panels/question';
 import type { PanelSpec } from '../panels/spec';
 
 export function hand(name: string, content: Blob): void {
@@ -38,6 +38,6 @@ export function csvOf(frame: Frame): string {
 /** Asks a panel's question once more and hands its rows over. */
 export async function handCsv(panel: PanelSpec, context: Context): Promise<void> {
   const answers = await Promise.all(addressesOf(panel.query, context).map((address) => context.ask(address, panel.id)));
-  const frame = frameOf(panel, answers, { now: Date.now(), rangeMs: rangeOf(panel.query, context.range).ms });
+  const frame = frameOf(panel, answers, seenThrough(context, Date.now()));
   hand(`${panel.title}.csv`, new Blob([csvOf(frame)], { type: 'text/csv' }));
 }
