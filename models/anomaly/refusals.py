@@ -33,3 +33,9 @@ class ModelUnreadable(RequestInvalid):
     """Arrays and configuration of a stored detector do not fit each other."""
 
     code = "model_unreadable"
+
+
+class SpansInvalid(RequestInvalid):
+    """Columns of spans are absent, of another type, or beyond a limit."""
+
+    code = "spans_invalid"

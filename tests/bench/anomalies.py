@@ -1,4 +1,4 @@
-"""How well the metric detectors find labelled anomalies: VUS-PR, and alarms at a threshold from training time alone.
+"""How well detectors find labelled anomalies: VUS-PR, and alarms at a threshold from training time alone.
 
 Reads SMD and ASD (and any folder of the same layout, see `anomaly_sets`) and the series of NAB under `--data`; a set
 that is absent is left out. One configuration for all of them. Every row is told for the offline score, which looks
@@ -30,10 +30,12 @@ from models.anomaly.scaling import Scaling
 from models.anomaly.scores import Fitted, Scores
 from models.anomaly.series import Floats, Series
 from models.anomaly.threshold import DAY_S, MERGE_S, Threshold, calibrate, decide
-from tests.bench import anomaly_nab, anomaly_sets
+from tests.bench import anomaly_fleet, anomaly_nab, anomaly_sets, anomaly_traces
 from tests.bench.anomaly_sets import Case
+from tests.bench.fleet_faults import FLEETS
+from tests.bench.trace_faults import WORLDS
 
-SETS: Final = ("smd_prefix", "asd", "smd", "nab")
+SETS: Final = ("smd_prefix", "asd", "smd", "nab", *WORLDS, "nezha", *FLEETS)
 # Asked of the threshold in training time; servers drift, so that in the test it becomes more.
 BUDGET_PER_DAY: Final = 0.5
 Scorer = Callable[[Series, bool], Floats]
@@ -163,6 +165,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of labelled series")
     parser.add_argument("--sets", default=",".join(SETS), help="which, by comma; another name is a folder of its own")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="one seed")
     parser.add_argument("--json", type=Path, help="also write the figures to this file, after each entity")
     options = parser.parse_args(arguments)
@@ -181,7 +184,15 @@ def main(arguments: list[str]) -> dict[str, Any]:
         if name == "nab":
             keep(name, anomaly_nab.measure(options.data))
             continue
-        seeds = list(range(1, 2 if options.quick else options.seeds + 1))
+        seeds = list(range(options.first_seed, options.first_seed + (1 if options.quick else options.seeds)))
+        if name == "nezha":
+            anomaly_traces.nezha(options.data, partial(keep, name))
+            continue
+        if name in WORLDS or name in FLEETS:
+            judged = anomaly_traces.generated if name in WORLDS else anomaly_fleet.measure
+            judged(name, seeds, partial(keep, name))
+            print((anomaly_traces if name in WORLDS else anomaly_fleet).show(figures[name]), flush=True)
+            continue
         measure(options.data, name, seeds, partial(keep, name))
         if name in figures:
             print(show(name, figures[name]["detectors"]), flush=True)

@@ -1,0 +1,227 @@
+"""Traces by what a graph network expects of each span, beside how rare their shape is: the maximum of both.
+
+The network knows what the shape does not: a time that the tokens do not explain, a failure where it hardly occurs, an
+operation out of place. The counts know what the network forgets: that something was never seen at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from models.anomaly.scores import Arrays, Progress
+from models.anomaly.series import Floats, Matrix
+from models.anomaly.trace_graph import VALUES, Graphs, build
+from models.anomaly.trace_network import Batch, Shape, SpanNetwork, deviations, loss
+from models.anomaly.trace_rarity import Units, rarity, split, units_of
+from models.anomaly.trace_scores import Heads, TraceScores
+from models.anomaly.trace_structure import Structure
+from models.anomaly.training import fill_network, network_arrays
+
+KIND: Final = "gnn_trace"
+# Traces whose graphs are scored together.
+_CHUNK: Final = 1_024
+_RATE_END: Final = 0.05
+# Spreads of a label in calibration time, up and down: its unit is this quantile; with fewer values that of all labels.
+_UNIT_QUANTILE: Final = 0.98
+_UNIT_VALUES_MIN: Final = 100
+_SELF, _FIRST, _REST = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceGraphs:
+    """A `FittedTraces`.
+
+    Attributes:
+        reach: (2, labels, VALUES) how far up and down values of a label are off at the _UNIT_QUANTILE.
+    """
+
+    vocabulary: tuple[str, ...]
+    shape: Shape
+    network: nn.Module
+    structure: Structure
+    units: Units
+    reach: Matrix
+    heads: Heads
+    kind: str = KIND
+
+    def score(self, spans: pa.Table) -> TraceScores:
+        """See `FittedTraces.score`."""
+        graphs = build(spans, self.vocabulary)
+        off = expected(self.network, self.shape, self.units, graphs)
+        return self.heads.judge(evidence(self.structure, self.units, graphs, off, reach=self.reach), graphs)
+
+    def arrays(self) -> Arrays:
+        """See `FittedTraces.arrays`."""
+        own = {"units.centre": self.units.centre, "units.spread": self.units.spread, "reach": self.reach}
+        network = {f"network.{name}": array for name, array in network_arrays(self.network).items()}
+        return own | network | self.structure.arrays() | self.heads.arrays()
+
+    def configuration(self) -> dict[str, Any]:
+        """See `FittedTraces.configuration`."""
+        shape = {name: getattr(self.shape, name) for name in Shape.__dataclass_fields__}
+        return {"vocabulary": list(self.vocabulary), "heads": list(self.heads.tails[0]), "shape": shape}
+
+
+Expected = tuple[Floats, Floats, Floats]
+
+
+def expected(network: nn.Module, shape: Shape, units: Units, graphs: Graphs) -> Expected:
+    """See `deviations`, a chunk of traces at a time."""
+    parts: list[Expected] = [(np.zeros((0, len(VALUES))), np.zeros(0), np.zeros(0))]
+    for at in range(0, graphs.traces, _CHUNK):
+        chunk = graphs.take(np.arange(at, min(at + _CHUNK, graphs.traces)))
+        if chunk.row.size:
+            parts.append(deviations(network, Batch.of(chunk, units.apply(chunk), edges=shape.edges)))
+    off, failed, operation = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return off, failed, operation
+
+
+def evidence(
+    structure: Structure, units: Units, graphs: Graphs, found: Expected, *, reach: Matrix
+) -> dict[str, Floats]:
+    """All heads, (n,) each: those of rarity, and what the network adds."""
+    off, failed, operation = found
+    up = np.nan_to_num(np.maximum(off, 0) / reach[0, graphs.label])
+    # Several spans of one operation that are all a little late are late: their sum over the root of their number.
+    up = np.maximum(up, np.nan_to_num(_together(off, graphs) / reach[0, graphs.label]))
+    down = np.nan_to_num(np.maximum(-off, 0) / reach[1, graphs.label])
+    return {
+        **rarity(structure, units, graphs),
+        "operation": operation,
+        "unexpected_error": np.maximum(failed, 0.0),
+        "slow_self": up[:, _SELF],
+        "slow_first_token": up[:, _FIRST],
+        "slow_rest": up[:, _REST],
+        "fast": down[:, _SELF],
+        "tokens": up[:, _REST + 1 :].max(axis=1, initial=0.0),
+    }
+
+
+def _together(off: Floats, graphs: Graphs) -> Floats:
+    """(n, VALUES) of each span the sum over all of its label in its trace, over the root of their number."""
+    width = int(graphs.label.max(initial=0)) + 1
+    _, group = np.unique(graphs.trace * width + graphs.label, return_inverse=True)
+    known = ~np.isnan(off)
+    columns = []
+    for column in range(off.shape[1]):
+        total = np.bincount(group, weights=np.where(known[:, column], off[:, column], 0.0))
+        columns.append((total / np.sqrt(np.maximum(np.bincount(group, weights=known[:, column]), 1.0)))[group])
+    return np.stack(columns, axis=1)
+
+
+def reach_of(off: Floats, graphs: Graphs, width: int) -> Matrix:
+    """(2, width, VALUES) quantiles of deviations up and down, by label where there are enough."""
+    reach = np.ones((2, width, len(VALUES)), np.float32)
+    for side, sign in enumerate((1.0, -1.0)):
+        for column in range(len(VALUES)):
+            values = sign * off[:, column]
+            known = ~np.isnan(values)
+            whole = np.quantile(values[known], _UNIT_QUANTILE) if known.sum() >= _UNIT_VALUES_MIN else 2.0
+            for label in range(width):
+                own = values[known & (graphs.label == label)]
+                found = np.quantile(own, _UNIT_QUANTILE) if own.size >= _UNIT_VALUES_MIN else whole
+                reach[side, label, column] = max(float(found), 1.0)
+    return reach
+
+
+class TraceTrainer:
+    """Fits step by step; state, restore and workers as `training.Trainer`."""
+
+    def __init__(
+        self,
+        spans: pa.Table,
+        *,
+        seed: int,
+        edges: bool = True,
+        worker: int = 0,
+        workers: int = 1,
+        wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
+    ) -> None:
+        """Raises SpansInvalid, NotEnoughData."""
+        self._vocabulary, self._early, self._late = split(spans)
+        self._shape = Shape(len(self._vocabulary) + 1, edges)
+        self._units = Units.fit(self._early, self._shape.labels)
+        self.done, self.steps = 0, self._shape.steps
+        self._seed, self._worker = seed, worker
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._network = SpanNetwork(self._shape)
+        self._wrapped = wrap(self._network)
+        self._batch = math.ceil(self._shape.batch / workers)
+        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=self._shape.rate)
+
+    def step(self) -> float:
+        """One step of the optimizer; the loss of its traces."""
+        generator = np.random.default_rng((self._seed, self._worker, self.done))
+        chosen = generator.integers(0, self._early.traces, min(self._batch, self._early.traces))
+        graphs = self._early.take(chosen)
+        batch = Batch.of(graphs, self._units.apply(graphs), edges=self._shape.edges)
+        share = 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
+        self._optimizer.param_groups[0]["lr"] = self._shape.rate * (_RATE_END + (1 - _RATE_END) * share)
+        self._wrapped.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        found = loss(self._wrapped, batch)
+        found.backward()
+        self._optimizer.step()
+        self.done += 1
+        return float(found.detach())
+
+    def state(self) -> dict[str, Any]:
+        """Steps done, network and optimizer: numbers and tensors in plain containers, for `torch.save`."""
+        return {
+            "done": self.done,
+            "network": self._network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state` of a trainer with the same spans, seed, edges and number of workers."""
+        self.done = state["done"]
+        self._network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def finish(self) -> TraceGraphs:
+        """The detector as trained so far, calibrated on the later traces."""
+        self._network.eval()
+        structure = Structure.fit(self._early, self._shape.labels)
+        found = expected(self._network, self._shape, self._units, self._late)
+        reach = reach_of(found[0], self._late, self._shape.labels)
+        heads = Heads.fit(evidence(structure, self._units, self._late, found, reach=reach), self._late)
+        return TraceGraphs(
+            self._vocabulary, self._shape, self._network, structure, self._units, reach=reach, heads=heads
+        )
+
+
+def fit(spans: pa.Table, *, seed: int, progress: Progress | None = None, edges: bool = True) -> TraceGraphs:
+    """See `trace_detector.fit`; without edges, the twin that shows what the graph adds."""
+    trainer = TraceTrainer(spans, seed=seed, edges=edges)
+    while trainer.done < trainer.steps:
+        trainer.step()
+        if progress is not None and trainer.done % (trainer.steps // 100 or 1) == 0:
+            progress(trainer.done / trainer.steps)
+    return trainer.finish()
+
+
+def load(arrays: Arrays, configuration: dict[str, Any]) -> TraceGraphs:
+    """See `trace_detector.load`."""
+    shape, vocabulary = Shape(**configuration["shape"]), tuple(configuration["vocabulary"])
+    if shape.labels != len(vocabulary) + 1 or arrays["reach"].shape != (2, shape.labels, len(VALUES)):
+        raise ValueError(f"{shape.labels} labels for a vocabulary of {len(vocabulary)}")
+    stored = {name.removeprefix("network."): one for name, one in arrays.items() if name.startswith("network.")}
+    return TraceGraphs(
+        vocabulary,
+        shape,
+        fill_network(SpanNetwork(shape), stored),
+        Structure.restore(arrays, shape.labels),
+        units_of(arrays, shape.labels),
+        reach=arrays["reach"],
+        heads=Heads.restore(arrays, configuration["heads"]),
+    )

@@ -1,0 +1,204 @@
+"""What trace detectors answer: one surprisal a trace, the evidence it comes from, the spans and edges to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from models.anomaly.calibrated import tail_arrays, tail_of
+from models.anomaly.scores import Arrays
+from models.anomaly.series import Floats
+from models.anomaly.tails import Tail
+from models.anomaly.trace_graph import REASONS, Graphs, Places
+
+# What each kind of evidence says in words.
+FINDINGS: Final = {
+    "edge": "a call that was never or hardly ever made",
+    "template": "a mix of operations that was never or hardly ever seen",
+    "many": "more calls of one operation than its caller ever makes",
+    "repeated": "one operation more often than such a trace ever has it",
+    "missing": "an operation is absent that its caller always calls",
+    "operation": "an operation that does not fit its place",
+    "error": "a failure where hardly any is",
+    "unexpected_error": "a failure where the trace around it makes none likely",
+    "value": "a time or number of tokens far from what is usual for the operation",
+    "slow_self": "took longer than such a call takes",
+    "slow_first_token": "waited longer for the first token than its input explains",
+    "slow_rest": "wrote slower than its output explains",
+    "fast": "ended far sooner than such a call does",
+    "tokens": "read or wrote far more tokens than such a call does",
+}
+# A trace must have this share of its operations in the vocabulary, or nothing is known of it.
+KNOWN_SHARE_MIN: Final = 0.5
+# Traces of one kind in calibration time that make tails of their own.
+ROOT_TRACES_MIN: Final = 300
+_UNKNOWN: Final = REASONS.index("unknown_operations")
+
+# Of each head: (n,) how unusual each span is by that evidence.
+Evidence = Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceScores:
+    """One score a trace, in the order of their first rows.
+
+    Attributes:
+        trace_ids: t names.
+        score: (t,) surprisal -ln(tail probability) against calibration time; NaN where `reason` says why.
+        reason: (t,) place in `trace_graph.REASONS`.
+        heads: names of the kinds of evidence.
+        evidence: (t, heads) surprisal of each.
+        suspect: (t, heads) row of the table of the span that each evidence points at, -1 = none.
+        caller: (t, heads) row of that span's caller, -1 = none.
+    """
+
+    trace_ids: tuple[str, ...]
+    score: Floats
+    reason: npt.NDArray[np.int8]
+    heads: tuple[str, ...]
+    evidence: Floats
+    suspect: Places
+    caller: Places
+
+    def explain(self, number: int, spans: pa.Table, *, most: int = 3) -> list[dict[str, Any]]:
+        """The strongest evidence of one trace: what it is, its surprisal, span, caller, and both as edge."""
+        told = []
+        for head in np.argsort(-self.evidence[number], kind="stable")[:most].tolist():
+            if not self.evidence[number, head] > 0:
+                break
+            named = self.heads[head]
+            line: dict[str, Any] = {"evidence": named, "finding": FINDINGS[named]}
+            line["surprisal"] = float(self.evidence[number, head])
+            for role, rows in (("span", self.suspect), ("caller", self.caller)):
+                if (row := int(rows[number, head])) >= 0:
+                    parts = ("span_id", "operation", "service", "model")
+                    line[role] = {name: spans[name][row].as_py() for name in parts if name in spans.column_names}
+            told.append(line)
+        return told
+
+
+class FittedTraces(Protocol):
+    """A detector ready to score traces."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in TRACE_DETECTORS."""
+
+    def score(self, spans: pa.Table) -> TraceScores:
+        """Score every trace of the table; see `trace_graph.build` for its columns.
+
+        Raises:
+            SpansInvalid, NotEnoughData.
+        """
+
+    def arrays(self) -> Arrays:
+        """All it learned, for `load`; no objects inside."""
+
+    def configuration(self) -> dict[str, Any]:
+        """What `load` needs beside the arrays, as JSON."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heads:
+    """Tails of each kind of evidence and of their maximum, from calibration time.
+
+    Long traces have more spans that could be the largest, so that each kind of request, by the label of its root, has
+    tails of its own where there are enough of it.
+
+    Attributes:
+        roots: labels with tails of their own, -1 for all others.
+        tails: for each of them, of each head; `fused`: of the largest surprisal.
+    """
+
+    roots: tuple[int, ...]
+    tails: tuple[dict[str, Tail], ...]
+    fused: tuple[Tail, ...]
+
+    @staticmethod
+    def fit(evidence: Evidence, graphs: Graphs) -> Heads:
+        """From spans of calibration time.
+
+        Raises:
+            NotEnoughData: too few traces.
+        """
+        highest, _ = _highest(evidence, graphs)
+        label = _root_labels(graphs)
+        frequent = np.flatnonzero(np.bincount(label[label >= 0]) >= ROOT_TRACES_MIN)
+        roots = (-1, *frequent.tolist())
+        tails, fused = [], []
+        for root in roots:
+            own = highest[label >= 0 if root < 0 else label == root]
+            tails.append({name: Tail.fit(raw) for name, raw in zip(evidence, own.T, strict=True)})
+            fused.append(Tail.fit(_surprise(tails[-1], own).max(axis=1)))
+        return Heads(roots, tuple(tails), tuple(fused))
+
+    def judge(self, evidence: Evidence, graphs: Graphs) -> TraceScores:
+        """Surprisal of every trace: the maximum over the heads, itself calibrated."""
+        highest, place = _highest(evidence, graphs)
+        surprisal, score = np.zeros_like(highest), np.zeros(graphs.traces)
+        label = _root_labels(graphs)
+        which = np.where(np.isin(label, self.roots), label, -1)
+        for root, tails, fused in zip(self.roots, self.tails, self.fused, strict=True):
+            own = which == root
+            surprisal[own] = _surprise(tails, highest[own])
+            score[own] = fused.surprise(surprisal[own].max(axis=1, initial=0.0))
+        reasons = graphs.reasons.copy()
+        reasons[(reasons == 0) & (_known_share(graphs) < KNOWN_SHARE_MIN)] = _UNKNOWN
+        score[reasons != 0] = np.nan
+        caller = np.append(graphs.whole(graphs.parent), -1)[place]
+        rows = np.append(graphs.row, -1)
+        return TraceScores(
+            graphs.trace_ids, score, reasons, tuple(evidence), surprisal, suspect=rows[place], caller=rows[caller]
+        )
+
+    def arrays(self) -> Arrays:
+        """For `restore`."""
+        found: Arrays = {"roots": np.array(self.roots)}
+        for number, (tails, fused) in enumerate(zip(self.tails, self.fused, strict=True)):
+            found |= tail_arrays(fused, f"fused.{number}")
+            for name, tail in tails.items():
+                found |= tail_arrays(tail, f"head.{number}.{name}")
+        return found
+
+    @staticmethod
+    def restore(arrays: Arrays, names: list[str]) -> Heads:
+        """Inverse of `arrays`."""
+        roots = tuple(arrays["roots"].tolist())
+        numbers = range(len(roots))
+        tails = tuple({name: tail_of(arrays, f"head.{number}.{name}") for name in names} for number in numbers)
+        return Heads(roots, tails, tuple(tail_of(arrays, f"fused.{number}") for number in numbers))
+
+
+def _root_labels(graphs: Graphs) -> Places:
+    """(t,) label of the first span of each trace, -1 without spans."""
+    held = np.diff(graphs.first) > 0
+    return np.where(held, np.append(graphs.label, -1)[graphs.first[:-1]], -1)
+
+
+def _known_share(graphs: Graphs) -> Floats:
+    count = np.diff(graphs.first)
+    known = np.bincount(graphs.trace, weights=graphs.label > 0, minlength=graphs.traces)
+    return np.where(count > 0, known / np.maximum(count, 1), 0.0)
+
+
+def _highest(evidence: Evidence, graphs: Graphs) -> tuple[Floats, Places]:
+    """(t, heads) the largest of each trace and the span that has it; 0 and -1 without spans."""
+    count, trace = graphs.traces, graphs.trace
+    highest, place = np.zeros((count, len(evidence))), np.full((count, len(evidence)), -1)
+    if graphs.row.size:
+        held = np.flatnonzero(np.diff(graphs.first) > 0)
+        for number, values in enumerate(evidence.values()):
+            highest[held, number] = np.maximum.reduceat(values, graphs.first[held])
+            equal = np.flatnonzero(values == highest[trace, number])
+            # The first span that reaches it; written backwards, so that it is written last.
+            place[trace[equal[::-1]], number] = equal[::-1]
+    return highest, place
+
+
+def _surprise(tails: Mapping[str, Tail], highest: Floats) -> Floats:
+    return np.stack([tail.surprise(raw) for tail, raw in zip(tails.values(), highest.T, strict=True)], axis=1)

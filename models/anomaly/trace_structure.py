@@ -1,0 +1,194 @@
+"""How rare the shape of a trace is: its calls, their numbers, its mix of operations. Counted, not learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.anomaly.scores import Arrays
+from models.anomaly.series import Floats
+from models.anomaly.trace_graph import Graphs, Places
+
+# Calls beyond this number count as this many.
+COUNT_MAX: Final = 255
+# An operation is expected when at least this share of its callers call it.
+EXPECTED_SHARE: Final = 0.9
+_HASH_SEED: Final = 20_261_129
+_COLUMNS: Final = (
+    *("callers", "pairs", "calls", "at_least", "mixes", "held"),
+    *("failures", "seen", "templates", "template_counts"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structure:
+    """Counts of fitting time; labels are places in the vocabulary, 0 unknown, and -1, no caller, is kept as `width`.
+
+    Attributes:
+        width: number of labels, the unknown one included.
+        callers: (width + 1,) how many spans of each label there were, traces for the last.
+        pairs: (p,) rising codes of (caller, label).
+        calls: (p,) spans of each pair.
+        at_least: (p, COUNT_MAX + 1) callers with at least so many calls of the label.
+        mixes, held: as pairs and at_least, of the root's label and a label, counted over whole traces.
+        failures, seen: (width,) failed and all spans of each label.
+        templates: (q,) rising hashes of mixes of operations, `template_counts`: traces with each.
+    """
+
+    width: int
+    callers: Places
+    pairs: Places
+    calls: Places
+    at_least: Places
+    mixes: Places
+    held: Places
+    failures: Places
+    seen: Places
+    templates: npt.NDArray[np.uint64]
+    template_counts: Places
+
+    @staticmethod
+    def fit(graphs: Graphs, width: int) -> Structure:
+        """Count over all traces."""
+        code = _pair_codes(graphs, width)
+        pairs, place, calls = np.unique(code, return_inverse=True, return_counts=True)
+        callers = np.append(np.bincount(graphs.label, minlength=width), graphs.traces)
+        at_least = _at_least(graphs, place, _callers(graphs), callers[pairs // width])
+        code = _mix_codes(graphs, width)
+        mixes, place = np.unique(code, return_inverse=True)
+        roots = np.bincount(_root_labels(graphs), minlength=width)
+        held = _at_least(graphs, place, graphs.trace, roots[mixes // width])
+        templates, counts = np.unique(_templates(graphs, width), return_counts=True)
+        failures = np.bincount(graphs.label[graphs.failed], minlength=width)
+        return Structure(
+            width, callers, pairs, calls, at_least, mixes, held, failures, callers[:-1], templates, counts
+        )  # fmt: skip
+
+    def evidence(self, graphs: Graphs) -> dict[str, Floats]:
+        """(n,) surprisal of each span as `edge`, `many`, `repeated`, `missing`, `template` and `error`."""
+        code = _pair_codes(graphs, self.width)
+        place, known = _look_up(self.pairs, code)
+        callers = self.callers[code // self.width]
+        calls = np.where(known, self.calls[place], 0) if self.pairs.size else np.zeros(code.size)
+        edge = -np.log((calls + 0.5) / (callers + 1.0))
+        mix, mixed = _look_up(self.mixes, _mix_codes(graphs, self.width))
+        return {
+            "edge": np.maximum(edge, 0.0),
+            "many": _many(self.at_least, np.where(known, place, -1), _callers(graphs)),
+            "repeated": _many(self.held, np.where(mixed, mix, -1), graphs.trace),
+            "missing": self._missing(graphs, code),
+            "template": self._template(graphs),
+            "error": np.where(graphs.failed, -np.log((self.failures + 0.5) / (self.seen + 1.0))[graphs.label], 0.0),
+        }
+
+    def _missing(self, graphs: Graphs, code: Places) -> Floats:
+        """Told at the caller that should have called."""
+        found = np.zeros(graphs.row.size)
+        caller = self.pairs // self.width
+        absent = self.callers[caller] - self.at_least[:, 1]
+        usual = self.at_least[:, 1] >= EXPECTED_SHARE * self.callers[caller]
+        expected = np.flatnonzero((caller < self.width) & usual)
+        if expected.size == 0 or graphs.row.size == 0:
+            return found
+        parent = graphs.whole(graphs.parent)
+        made = np.unique(np.where(parent < 0, graphs.row.size, parent) * self.width + code % self.width)
+        for pair in expected.tolist():
+            spans = np.flatnonzero(graphs.label == caller[pair])
+            wanted = spans * self.width + self.pairs[pair] % self.width
+            lacking = spans[~np.isin(wanted, made, assume_unique=True)]
+            surprisal = -np.log((absent[pair] + 0.5) / (self.callers[caller[pair]] + 1.0))
+            found[lacking] = np.maximum(found[lacking], surprisal)
+        return found
+
+    def _template(self, graphs: Graphs) -> Floats:
+        """Told at the root."""
+        place, known = _look_up(self.templates, _templates(graphs, self.width))
+        count = np.where(known, self.template_counts[place], 0)
+        surprisal = -np.log((count + 0.5) / (self.callers[-1] + 1.0))
+        return np.where(graphs.depth == 0, np.maximum(surprisal, 0.0)[graphs.trace], 0.0)
+
+    def arrays(self) -> Arrays:
+        """For `restore`."""
+        return {f"structure.{name}": getattr(self, name) for name in _COLUMNS}
+
+    @staticmethod
+    def restore(arrays: Arrays, width: int) -> Structure:
+        """Inverse of `arrays`."""
+        held = {name.removeprefix("structure."): one for name, one in arrays.items() if name.startswith("structure.")}
+        found = Structure(width, **held)
+        if found.callers.shape != (width + 1,) or found.seen.shape != (width,):
+            raise ValueError(f"callers have shape {found.callers.shape} for {width} labels")
+        sizes = (found.at_least.shape, found.held.shape)
+        if sizes != ((found.pairs.size, COUNT_MAX + 1), (found.mixes.size, COUNT_MAX + 1)):
+            raise ValueError(f"calls have shape {found.at_least.shape} for {found.pairs.size} pairs")
+        return found
+
+
+def _pair_codes(graphs: Graphs, width: int) -> Places:
+    parent = graphs.whole(graphs.parent)
+    caller = np.where(parent < 0, width, np.append(graphs.label, 0)[parent])
+    return np.asarray(caller * width + graphs.label)
+
+
+def _callers(graphs: Graphs) -> Places:
+    """(n,) who called: a span, or beyond all spans the trace itself."""
+    parent = graphs.whole(graphs.parent)
+    return np.where(parent < 0, graphs.row.size + graphs.trace, parent)
+
+
+def _root_labels(graphs: Graphs) -> Places:
+    """Label of the first span of each trace that has spans."""
+    return np.asarray(graphs.label[graphs.first[:-1][np.diff(graphs.first) > 0]])
+
+
+def _mix_codes(graphs: Graphs, width: int) -> Places:
+    roots = np.append(graphs.label, 0)[graphs.first[:-1]]
+    return np.asarray(roots[graphs.trace] * width + graphs.label)
+
+
+def _groups(place: Places, under: Places) -> tuple[Places, Places, Places]:
+    """The last span of each group of the same pair (>= 0) under the same one, the size of the group, its pair."""
+    inside = np.flatnonzero(place >= 0)
+    order = np.lexsort((inside, place[inside], under[inside]))
+    changed = (np.diff(under[inside][order]) != 0) | (np.diff(place[inside][order]) != 0)
+    ends = np.flatnonzero(np.append(changed, True)) if order.size else np.zeros(0, np.int64)
+    last = inside[order[ends]]
+    return last, np.diff(ends, prepend=-1), place[last]
+
+
+def _at_least(graphs: Graphs, place: Places, under: Places, total: Places) -> Places:
+    """(pairs, COUNT_MAX + 1) groups with at least so many; all of `total` have none or more."""
+    _, number, which = _groups(place, under)
+    found = np.zeros((total.size, COUNT_MAX + 2), np.int64)
+    np.add.at(found, (which, np.minimum(number, COUNT_MAX)), 1)
+    found = found[:, ::-1].cumsum(axis=1)[:, ::-1][:, :-1]
+    found[:, 0] = total
+    return np.ascontiguousarray(found)
+
+
+def _many(at_least: Places, place: Places, under: Places) -> Floats:
+    """(n,) surprisal of so many of a pair (>= 0) under the same one, told at the last of them."""
+    found = np.zeros(place.size)
+    spans, number, which = _groups(place, under)
+    if spans.size:
+        reached = at_least[which, np.minimum(number, COUNT_MAX)]
+        surprisal = -np.log((reached + 0.5) / (at_least[which, 0] + 1.0))
+        # Beyond all that was seen, further is rarer still.
+        most = np.maximum((at_least > 0).sum(axis=1)[which] - 1, 1)
+        found[spans] = np.maximum(surprisal, 0.0) + np.maximum(number / most - 1.0, 0.0)
+    return found
+
+
+def _templates(graphs: Graphs, width: int) -> npt.NDArray[np.uint64]:
+    """(t,) a hash of how often each label is in each trace: sums of random numbers, modulo 2^64."""
+    key = np.random.default_rng(_HASH_SEED).integers(0, 2**64, width, np.uint64)
+    total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(key[graphs.label])))
+    return np.asarray(total[graphs.first[1:]] - total[graphs.first[:-1]])
+
+
+def _look_up(rising: npt.NDArray, wanted: npt.NDArray) -> tuple[Places, npt.NDArray[np.bool_]]:
+    place = np.minimum(np.searchsorted(rising, wanted), max(rising.size - 1, 0))
+    return place, rising[place] == wanted if rising.size else np.zeros(wanted.size, bool)
