@@ -32,6 +32,7 @@ STATUS: Final[dict[str, tuple[int, grpc.StatusCode]]] = {
     "conflict": (409, grpc.StatusCode.ALREADY_EXISTS),
     "version_changed": (412, grpc.StatusCode.ABORTED),
     "series_invalid": (422, grpc.StatusCode.INVALID_ARGUMENT),
+    "spans_invalid": (422, grpc.StatusCode.INVALID_ARGUMENT),
     "not_enough_data": (422, grpc.StatusCode.FAILED_PRECONDITION),
     "detector_unknown": (422, grpc.StatusCode.INVALID_ARGUMENT),
     "not_trained": (409, grpc.StatusCode.FAILED_PRECONDITION),

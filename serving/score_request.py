@@ -10,7 +10,7 @@ import numpy as np
 
 from cluster.errors import BodyUnreadable, RequestInvalid
 from models.anomaly.fleet import POOLED
-from models.anomaly.refusals import SeriesInvalid
+from models.anomaly.refusals import SeriesInvalid, SpansInvalid
 from models.anomaly.series import FEATURES_MAX, Matrix
 from models.query.times import parse_instant
 
@@ -19,6 +19,7 @@ ROWS_MAX: Final = 4_096
 VALUES_MAX: Final = 8 * 1024 * 1024
 # Names of detectors as the outside knows them, where they differ.
 _ALIASES: Final = {"gnn": "gnn_metric"}
+_TRACE_ALIASES: Final = {"gnn": "gnn_trace"}
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,6 +71,9 @@ def parse_score(content: bytes) -> ScoreRequest:
     if (body.windows is None) == (body.traces is None):
         raise RequestInvalid("send either windows or traces", hint=_EXAMPLE)
     if body.traces is not None:
+        if not body.traces:
+            raise SpansInvalid("no traces", hint=_EXAMPLE)
+        detector = _TRACE_ALIASES.get(body.detector, body.detector)
         return ScoreRequest(detector, np.zeros((0, 0, 0), np.float32), None, (), (), tuple(body.traces))
     windows = _windows(body.windows or [])
     count = windows.shape[0]

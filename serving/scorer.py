@@ -18,10 +18,12 @@ from cluster.metadata.feedback import FeedbackStore
 from cluster.metadata.schema import open_metadata
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
+from models.anomaly import trace_model
 from models.anomaly.detector import DETECTORS
 from models.anomaly.fleet import Fleet
 from models.anomaly.refusals import DetectorUnknown
 from models.anomaly.threshold import Threshold
+from models.anomaly.trace_detector import TRACE_DETECTORS
 from models.anomaly.window_answers import answers
 from serving.champions import LOOK_EVERY_S, Champion, Champions, fleet_of
 from serving.query_port import Refusal
@@ -35,10 +37,17 @@ _FEEDBACK_EVERY_S: Final = 1.0
 Answer = dict[str, Any]
 Asked = tuple[TenantScope, ScoreRequest]
 
+
+def _of_spans(champion: Champion, traces: Sequence[dict[str, Any]]) -> list[Answer]:
+    return trace_model.answers(champion.content, trace_model.spans_of(traces))
+
+
 # Kinds that score traces: kind -> (champion, traces) -> entries of the answer.
-TRACE_SCORERS: Final[Mapping[str, Callable[[Champion, Sequence[dict[str, Any]]], list[Answer]]]] = MappingProxyType({})
+TRACE_SCORERS: Final[Mapping[str, Callable[[Champion, Sequence[dict[str, Any]]], list[Answer]]]] = MappingProxyType(
+    dict.fromkeys(TRACE_DETECTORS, _of_spans)
+)
 # Kinds whose stored content is no Fleet: kind -> (arrays, configuration) -> content.
-LOADERS: Final[dict[str, Callable[..., Any]]] = {}
+LOADERS: Final[dict[str, Callable[..., Any]]] = dict(trace_model.LOADERS)
 
 
 class ScorerPort(Protocol):

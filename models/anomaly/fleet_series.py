@@ -24,8 +24,6 @@ _ROUNDS: Final = 3
 _CHUNK: Final = 1_024
 # In spreads a row, before the rate: what a level follows at most.
 _STEP_MAX: Final = 1.0
-_RELEARN_ROWS: Final = 12
-_RELEARN_RATE: Final = 0.3
 _NORMAL_IQR: Final = 1.349
 _SPREAD_FLOOR: Final = 1e-3
 # 1970-01-01 was a Thursday: days 2 and 3 of each week from the epoch on are Saturday and Sunday.
@@ -180,31 +178,18 @@ def _smoothed(profile: Floats) -> Floats:
     return (np.roll(profile, 1, axis=1) + 2 * profile + np.roll(profile, -1, axis=1)) / 4
 
 
-def off_level(values: Floats, *, half_life: float, changes: Sequence[tuple[int, int]] = ()) -> Floats:
+def off_level(values: Floats, *, half_life: float) -> Floats:
     """What is left of (n, e, f) values after their own slowly moving level of the rows before.
 
     The level follows by a bounded step, so that a fault does not become usual while it lasts and leave a hole when it
-    ends. After a change that was made on purpose it follows at once, for an hour's worth of steps.
-
-    Args:
-        changes: (row, entity) of deploys, new prices and the like.
+    ends; a deploy or a new price becomes usual within hours.
     """
     rate = 1.0 - 0.5 ** (1.0 / half_life)
     left = np.empty_like(values)
     level = np.zeros(values.shape[1:])
-    relearn = np.zeros(values.shape[1], np.int64)
-    by_row: dict[int, list[int]] = {}
-    for row, entity in changes:
-        by_row.setdefault(row, []).append(entity)
     for row in range(values.shape[0]):
-        relearn[by_row.get(row, [])] = _RELEARN_ROWS
         left[row] = values[row] - level
         level += rate * np.clip(left[row], -_STEP_MAX, _STEP_MAX)
-        if (again := relearn > 0).any():
-            level[again] += _RELEARN_RATE * left[row, again]
-            # What a change does on purpose is not told while it is being learned.
-            left[row, again] = np.clip(left[row, again], -1.0, 1.0)
-            relearn[again] -= 1
     return left
 
 

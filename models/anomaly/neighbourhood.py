@@ -6,7 +6,7 @@ time and over groups, and turned into surprisal by each entity's own calibration
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +22,6 @@ KIND: Final = "neighbourhood"
 HOUR_S: Final = 3_600
 # Hours until half of a lasting change is taken for usual: of raw values, and of what common factors leave.
 _HALF_LIFE_H: Final = (2.0, 4.0)
-Changes = Sequence[tuple[int, int]]
 # Of the budget, what may be used up in the rows that were fitted on, and what the level is raised by after that.
 FITTED_SHARE: Final = 0.1
 MARGIN: Final = 1.4
@@ -65,11 +64,8 @@ class FleetDetector:
     fused: _Tails
     kind: str = KIND
 
-    def score(self, fleet: FleetSeries, *, changes: Changes = ()) -> FleetScores:
+    def score(self, fleet: FleetSeries) -> FleetScores:
         """Trailing scores: no row later than the one scored is read.
-
-        Args:
-            changes: (row, number of the entity) of what was changed on purpose, as a registry tells it.
 
         Raises:
             SeriesInvalid: other entities, features, groups or another step.
@@ -78,7 +74,7 @@ class FleetDetector:
             raise SeriesInvalid("fitted on other entities or groups", hint="Send the entities of the detector.")
         if (fleet.series[0].features, fleet.step_s) != (self.features, self.step_s):
             raise SeriesInvalid(f"fitted on {len(self.features)} features at steps of {self.step_s} s, given others")
-        surprisal = _surprisal(self.usual, fleet, self.tails, changes)
+        surprisal = _surprisal(self.usual, fleet, self.tails)
         highest = surprisal.max(axis=2)
         score = self.fused.surprise(highest[..., None])[..., 0]
         missing = np.isnan(fleet.cube()).all(axis=2)
@@ -136,11 +132,11 @@ class _Tails:
         return _Tails(arrays[f"{name}.middle"], arrays[f"{name}.high"], arrays[f"{name}.scale"])
 
 
-def _evidence(usual: Usual, fleet: FleetSeries, changes: Changes) -> Iterator[Floats]:
+def _evidence(usual: Usual, fleet: FleetSeries) -> Iterator[Floats]:
     """(n, e, f) each, high = unusual: raw and apart from common factors, alone and by group, short and long."""
     hour = HOUR_S / fleet.step_s
     for number, off in enumerate(usual.apart(fleet)):
-        left = off_level(off, half_life=_HALF_LIFE_H[number] * hour, changes=changes)
+        left = off_level(off, half_life=_HALF_LIFE_H[number] * hour)
         for side in (left, -left):
             for values in (side, *pooled(side, fleet.groups)):
                 total = np.concatenate((np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)))
@@ -149,16 +145,16 @@ def _evidence(usual: Usual, fleet: FleetSeries, changes: Changes) -> Iterator[Fl
                     yield (total[1:] - total[start]) / np.sqrt(span)
 
 
-def _surprisal(usual: Usual, fleet: FleetSeries, tails: _Tails, changes: Changes = ()) -> Floats:
+def _surprisal(usual: Usual, fleet: FleetSeries, tails: _Tails) -> Floats:
     """(n, e, f) the largest over all kinds of evidence."""
     found = np.zeros((fleet.rows, len(fleet.entities), len(fleet.series[0].features)))
-    for number, values in enumerate(_evidence(usual, fleet, changes)):
+    for number, values in enumerate(_evidence(usual, fleet)):
         own = _Tails(tails.middle[number], tails.high[number], tails.scale[number])
         np.maximum(found, own.surprise(values), out=found)
     return found
 
 
-def fit(fleet: FleetSeries, *, seed: int = 0, changes: Changes = (), progress: Progress | None = None) -> FleetDetector:
+def fit(fleet: FleetSeries, *, seed: int = 0, progress: Progress | None = None) -> FleetDetector:
     """Fit on all rows but the last 30 %, which calibrate; nothing is drawn at random.
 
     Raises:
@@ -166,9 +162,9 @@ def fit(fleet: FleetSeries, *, seed: int = 0, changes: Changes = (), progress: P
     """
     usual = Usual.fit(fleet, fleet.rows)
     warm = int(_WARM_H * HOUR_S / fleet.step_s)
-    parts = [_Tails.fit(values[warm:]) for values in _evidence(usual, fleet, changes)]
+    parts = [_Tails.fit(values[warm:]) for values in _evidence(usual, fleet)]
     tails = _Tails(*(np.stack([getattr(one, name) for one in parts]) for name in ("middle", "high", "scale")))
-    highest = _surprisal(usual, fleet, tails, changes)[warm:].max(axis=2)
+    highest = _surprisal(usual, fleet, tails)[warm:].max(axis=2)
     first = fleet.series[0]
     return FleetDetector(
         fleet.entities,

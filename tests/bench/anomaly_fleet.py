@@ -33,8 +33,6 @@ def scorers(simulated: Simulated, seed: int) -> Iterator[tuple[str, Floats]]:
     """(n, e) trailing scores of every row of the table, fitted on the training days alone."""
     fleet, split = fleet_of(simulated), simulated.split
     early = fleet.part(0, split)
-    changes = [(change.row, entity) for change in simulated.changes for entity in change.entities]
-    known = [change for change in changes if change[0] < split]
     yield "random", np.random.default_rng(seed).exponential(1.0, (fleet.rows, len(fleet.entities)))
     usual = Usual.fit(early, split)
     for name, off in zip(("seasonal z", "joint residual of PCA"), usual.apart(fleet), strict=True):
@@ -42,13 +40,8 @@ def scorers(simulated: Simulated, seed: int) -> Iterator[tuple[str, Floats]]:
         columns = [Tail.fit(one[:split]).surprise(one) for one in highest.T]
         yield name, np.stack(columns, axis=1)
     alone = FleetSeries(fleet.entities, fleet.series)
-    yield (
-        "neighbourhood, no groups",
-        neighbourhood.fit(alone.part(0, split), changes=known).score(alone, changes=changes).score,
-    )
-    one = neighbourhood.fit(early)
-    yield "neighbourhood, changes not told", one.score(fleet).score
-    yield "neighbourhood", neighbourhood.fit(early, changes=known).score(fleet, changes=changes).score
+    yield "neighbourhood, no groups", neighbourhood.fit(alone.part(0, split)).score(alone).score
+    yield "neighbourhood", neighbourhood.fit(early).score(fleet).score
 
 
 def judge(simulated: Simulated, scores: Floats) -> dict[str, float]:

@@ -16,8 +16,11 @@ from typing import Final
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from scipy.spatial import KDTree
 from scipy.special import erfc
+from sklearn.ensemble import IsolationForest
 
+from models.anomaly import moving
 from models.anomaly.detector import fit
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Floats, Series
@@ -168,11 +171,40 @@ def fitted(kind: str) -> Callable[[Recording], Floats]:
     return score
 
 
+def _windows(values: Floats) -> Floats:
+    """(n, 10) each row with the nine before it, the first repeated before it."""
+    padded = np.concatenate((np.full(9, values[0]), values))
+    return np.lib.stride_tricks.sliding_window_view(padded, 10)
+
+
+def isolation_forest(recording: Recording) -> Floats:
+    """Of windows of ten rows, grown on the probation rows."""
+    windows = _windows(recording.values)
+    forest = IsolationForest(n_estimators=50, random_state=1).fit(windows[: recording.probation])
+    return np.asarray(-forest.score_samples(windows))
+
+
+def nearest_past(recording: Recording) -> Floats:
+    """Distance to the nearest of the windows of the probation rows: KNN-CAD without its conformal part."""
+    windows = _windows(recording.values)
+    tree = KDTree(windows[: recording.probation])
+    distance, _ = tree.query(windows, k=2)
+    # A window of probation time finds itself first; it is not judged.
+    return np.asarray(distance.mean(axis=1))
+
+
 ENTRIES: Final[dict[str, Callable[[Recording], Floats]]] = {
     "null": never,
     "random": at_random,
     "perfect": perfect,
     "windowed Gaussian": windowed_gaussian,
+    "moving: deviation": lambda one: moving.surprisal(moving.deviation(one.values)),
+    "moving: EWMA of 5": lambda one: moving.surprisal(moving.level_shift(one.values)),
+    "moving: CUSUM": lambda one: moving.change_sum(one.values),
+    "moving: change": lambda one: moving.surprisal(moving.jump(one.values)),
+    "isolation forest of 10 rows": isolation_forest,
+    "nearest of the past, 10 rows": nearest_past,
+    "moving": lambda one: moving.score(one.values),
     "seasonal": fitted("seasonal"),
     "patch_bank": fitted("patch_bank"),
 }

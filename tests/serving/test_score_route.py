@@ -17,9 +17,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from cluster.artifacts import ModelStore, Record
 
-from models.anomaly import detector, fleet
+from models.anomaly import detector, fleet, trace_detector, trace_model
 from models.anomaly.fleet import Units
 from serving.scorer import Scorer
+from tests.bench import trace_faults
 from tests.models.anomaly.synthetic import series_of, usual
 from tests.serving.conftest import SMALL, Hub, start
 
@@ -134,6 +135,27 @@ def test_missing_values_have_a_reason_and_constants_a_score(learned: Learned) ->
     assert "missing" in scores[0]["reason"]
     assert np.isfinite(scores[1]["score"])
     assert scores[1] == scores[2]
+
+
+def test_traces_are_scored_by_their_graphs(learned: Learned) -> None:
+    traces = trace_faults.usual("traces", 400, seed=1).spans
+    made = trace_model.with_threshold(trace_detector.fit("trace_rarity", traces, seed=1))
+    version = learned.store.register(
+        "default", "trace_rarity", Record({}, {}, {}), arrays=made.arrays(), configuration=made.configuration()
+    )
+    learned.store.promote("default", "trace_rarity", version)
+    span = {"span_id": "1", "operation": "invoke_agent", "service": "agent", "occurred_at": 0, "latency_ms": 5}
+    alone = {"trace_id": "t", "spans": [span]}
+    ring = {"trace_id": "r", "spans": [{**span, "parent_span_id": "1"}]}
+    told = learned.score({"detector": "trace_rarity", "traces": [alone, ring]}).json()
+    assert told["version"] == version
+    assert [one["state"] for one in told["scores"]] == ["scored", "not_scored"]
+    assert told["scores"][0]["drivers"][0]["span"]["operation"] == "invoke_agent"
+    for body in ([], [{"trace_id": "t"}], [alone, alone]):
+        answer = learned.score({"detector": "trace_rarity", "traces": body})
+        assert (answer.status_code, answer.json()["code"]) == (422, "spans_invalid")
+    answer = learned.score({"detector": "gnn", "traces": [alone]})
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_trained")
 
 
 def test_a_model_altered_by_one_byte_is_refused(learned: Learned, tmp_path: Path) -> None:

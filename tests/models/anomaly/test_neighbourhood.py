@@ -72,15 +72,6 @@ def test_no_later_row_is_read(cut: int) -> None:
     np.testing.assert_allclose(early, whole[:cut], rtol=1e-6, atol=1e-6)
 
 
-def test_a_change_that_was_told_alarms_less_than_one_that_was_not() -> None:
-    values = usual().copy()
-    start = 16 * DAY
-    values[start:, 1, 2] += 3.0
-    silent = fitted().score(fleet(values)).score[start : start + DAY, 1]
-    told = fitted().score(fleet(values), changes=[(start, 1)]).score[start : start + DAY, 1]
-    assert (told > np.log(1_000)).sum() < 0.5 * (silent > np.log(1_000)).sum()
-
-
 def test_a_stored_fleet_scores_the_same_to_the_last_bit() -> None:
     one = fitted()
     arrays = {name: array.copy() for name, array in one.arrays().items()}
