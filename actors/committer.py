@@ -1,8 +1,7 @@
-"""The sole writer of the region's tables: commits the staged files of many shards, once, and cares for the tables."""
+"""The sole writer of the region's tables: commits the staged files of many shards, once."""
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections import defaultdict
@@ -15,20 +14,17 @@ import orjson
 import structlog
 from deltalake.exceptions import DeltaError
 
-from actors.compaction import Compactor
 from actors.corrections import Correction, Corrections
-from actors.expiry import Expiry, Retentions
+from actors.expiry import Retentions
 from actors.intake import Registration, Seal
-from actors.rollover import Rollover
+from actors.upkeep import Upkeep
 from cluster.clock import Clock
-from cluster.errors import CommitLost, Fenced, HubError, SequenceGap, Unavailable
+from cluster.errors import CommitLost, Fenced, HubError, SequenceGap
 from cluster.lake.commit import TableWriter
 from cluster.lake.files import make_folder, replace
 from cluster.lake.stage import StagedFile
 from cluster.lake.tables import ANCHOR, TABLES
 from cluster.lake.upgrade import upgrade
-from cluster.lake.vacuum import vacuum
-from cluster.retention import Retention
 from cluster.settings import Settings
 
 log = structlog.get_logger("committer")
@@ -40,8 +36,6 @@ Positions = dict[str, list[tuple[int, dict[str, int]]]]
 SEALS_PER_COMMIT_MAX: Final = 256
 # The table of what detectors found; no seal has files for it.
 FOUND: Final = "anomalies"
-UPKEEP_EVERY_S: Final = 1.0
-_VACUUM_EVERY_S: Final = 3_600.0
 
 
 @dataclass(slots=True)
@@ -79,20 +73,13 @@ class Committer:
                 log.info("table_upgraded", table=name, files=rewritten)
         self._corrections = Corrections(settings.lake, self._writers)
         self._corrections.resume()
-        self._compactor = Compactor(settings, self._writers)
-        self._vacuumed_s = float("-inf")
-        self._rollover = Rollover(settings, self._writers, clock=clock)
-        kept = Retention(hot_days=settings.hot_days, warm_days=settings.warm_days, cold_days=settings.cold_days)
-        self._expiry = Expiry(self._writers, self._rollover, retentions, default=kept, clock=clock)
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(maxsize=4096)
         self._lock = threading.Lock()
         self._commits = 0
         self._last_commit_s = clock.monotonic_s()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
-        self._ended = threading.Event()
-        self._upkeep_thread = threading.Thread(target=self._upkeep, name="upkeep", daemon=True)
-        self._upkeep_thread.start()
+        self._upkeep = Upkeep(settings, self._writers, self._lock, clock=clock, retentions=retentions)
 
     # What shards call
 
@@ -182,15 +169,14 @@ class Committer:
                 "commits": self._commits,
                 "waiting": self._waiting.qsize(),
                 "since_commit_s": self._clock.monotonic_s() - self._last_commit_s,
-                "compacted_files": self._compactor.compacted_files,
+                "compacted_files": self._upkeep.compactor.compacted_files,
             }
 
     def drain(self) -> None:
         """Commit what waits and end the threads."""
-        self._ended.set()
         self._waiting.put(None)
         self._thread.join()
-        self._upkeep_thread.join()
+        self._upkeep.end()
 
     # The one thread that writes
 
@@ -308,55 +294,6 @@ class Committer:
                 log.warning("commit_retry", table=name, attempt=attempt, error=str(error)[:300])
                 writer.reopen()
         raise CommitLost(f"{name}: {_ATTEMPTS} commits failed")
-
-    def _upkeep(self) -> None:
-        """Roll up and compact while the hub runs. Rows are merged outside the lock, so that no commit waits for it."""
-        # Intake comes first when both want the cores.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        while not self._ended.wait(UPKEEP_EVERY_S):
-            try:
-                self._roll()
-                self._compact()
-                self._expire()
-                self._vacuum()
-            except (OSError, DeltaError, CommitLost, Unavailable) as error:
-                log.error("upkeep_failed", error=str(error)[:300])
-                with self._lock:
-                    for writer in self._writers.values():
-                        writer.reopen()
-
-    def _roll(self) -> None:
-        with self._lock:
-            due = self._rollover.choose()
-        if due is not None:
-            staged = self._rollover.merge(due)
-            with self._lock:
-                self._rollover.commit(due, staged)
-
-    def _compact(self) -> None:
-        with self._lock:
-            chosen = self._compactor.choose()
-        if chosen is not None:
-            merged = self._compactor.merge(chosen)
-            with self._lock:
-                self._compactor.swap(chosen, merged)
-
-    def _expire(self) -> None:
-        """Let go of old days. A commit of removals alone is short, so the lock is held."""
-        if self._expiry.is_due():
-            retentions = self._expiry.retentions()
-            with self._lock:
-                self._expiry.expire(retentions)
-
-    def _vacuum(self) -> None:
-        """Free the disk once an hour; needs no lock, since it commits nothing."""
-        if self._clock.monotonic_s() - self._vacuumed_s < _VACUUM_EVERY_S:
-            return
-        self._vacuumed_s = self._clock.monotonic_s()
-        for name in TABLES:
-            count, size_bytes = vacuum(self._settings.lake, name, age_hours=self._settings.vacuum_age_hours)
-            if count:
-                log.info("vacuumed", table=name, files=count, size_bytes=size_bytes)
 
 
 def _by_journal(seals: Iterable[Seal]) -> dict[str, list[Seal]]:
