@@ -13,7 +13,16 @@ from typing import Any, Final
 
 from models.query.parameters import Parameters
 from models.query.plan import Floors, Plan
-from models.query.times import GRANULARITIES, HOUR_US, MINUTE_US, Range, format_instant, parse_range
+from models.query.times import (
+    DAY_US,
+    GRANULARITIES,
+    HOUR_US,
+    MINUTE_US,
+    Range,
+    format_instant,
+    parse_granularity,
+    parse_range,
+)
 
 DEFAULT_RANGE: Final = ("-24h", "now")
 # Kinds whose buckets and ranges are of roll-ups; the others read events alone.
@@ -23,6 +32,8 @@ _OF_MEASURES: Final = frozenset(
         *("cost_allocation", "distinct"),
     )
 )
+# Have buckets where nobody asked for a length.
+_OVER_TIME: Final = frozenset(("timeseries", "heatmap"))
 
 
 def floors_of(told: Mapping[str, Mapping[str, int]], tenants: tuple[str, ...]) -> Floors:
@@ -46,7 +57,9 @@ def moved_out(kind: str, parameters: Parameters, floors: Floors, *, now_us: int)
         RequestInvalid: the range cannot be read.
     """
     told = dict(parameters)
-    if kind not in _OF_MEASURES or not floors.minutes_us:
+    names = [name for name, _ in parameters]
+    if kind not in _OF_MEASURES or any(names.count(name) > 1 for name in ("from", "to", "granularity")):
+        # Whoever reads the parameters refuses what is said twice.
         return parameters
     span = parse_range(told.get("from", DEFAULT_RANGE[0]), told.get("to", DEFAULT_RANGE[1]), now_us=now_us)
     window_us = floors.window_us(span.from_us)
@@ -57,11 +70,19 @@ def moved_out(kind: str, parameters: Parameters, floors: Floors, *, now_us: int)
     # The end has windows of its own age.
     end = -(-span.to_us // to_window_us) * to_window_us
     changed = {"from": format_instant(start), "to": format_instant(end)}
-    step_us = GRANULARITIES.get(told.get("granularity", ""))
-    if step_us is not None and step_us < window_us and not told.get("time_zone"):
+    if _step_us(kind, told, Range(start, end)) < window_us:
         changed["granularity"] = "1h" if window_us == HOUR_US else "1d"
     rest = tuple((name, text) for name, text in parameters if name not in changed)
     return (*rest, *changed.items())
+
+
+def _step_us(kind: str, told: Mapping[str, str], span: Range) -> int:
+    """Length of the asked buckets; DAY_US where there are none, or where they are days of a time zone."""
+    if told.get("time_zone", "UTC") != "UTC" or ("granularity" not in told and kind not in _OVER_TIME):
+        return DAY_US
+    text = told.get("granularity", "auto")
+    # Another text is refused by whoever reads it.
+    return parse_granularity(text, span) if text == "auto" else GRANULARITIES.get(text, DAY_US)
 
 
 def aged(plan: Plan, floors: Floors) -> Plan:

@@ -161,6 +161,19 @@ def test_buckets_are_no_finer_than_what_is_left(ages: Ages) -> None:
         assert points == sum(ages.requests["alpha", one] for one in whole) > 0
 
 
+def test_a_short_old_range_has_buckets_of_its_own_age(ages: Ages) -> None:
+    now_us = ages.lake.clock.now_us()
+    for back, granularity in ((60, "1h"), (200, "1d")):
+        day = (now_us // DAY_US - back) * DAY_US
+        span = (("from", format_instant(day + 7 * HOUR_US)), ("to", format_instant(day + 9 * HOUR_US + 1)))
+        told = ask(ages, "alpha", "timeseries", ("measure", "event_count"), *span)
+        assert told["granularity"] == granularity
+        rows = ask(ages, "alpha", "heatmap", ("field", "latency_ms"), *span)
+        assert rows["granularity"] == granularity
+    with pytest.raises(RequestInvalid):
+        ask(ages, "alpha", "aggregate", ("measure", "event_count"), ("from", "-60d"), ("from", "-50d"))
+
+
 def test_raw_questions_say_what_is_missing(ages: Ages) -> None:
     today = ages.lake.clock.now_us() // DAY_US
     told = ask(ages, "alpha", "search", ("from", "-60d"), ("to", "now"))
