@@ -21,7 +21,7 @@ CONSTRAINTS = ROOT / "infra" / "constraints.txt"
 COMPILED_STAMP = VENV / "compiled.stamp"
 ROOMS = ("cluster", "models", "actors", "serving", "pipelines", "infra")
 # Those with functions that become machine code.
-COMPILED_ROOMS = ("cluster", "actors")
+COMPILED_ROOMS = ("cluster", "actors", "models")
 # What decides the content of .venv: when one of these changes, it is refreshed.
 SOURCES = (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__).resolve())
 
