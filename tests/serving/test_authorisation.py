@@ -22,6 +22,7 @@ DOORS = {
     **{("POST", f"/api/v1/hooks/{product}"): "ingest" for product in ("litellm", "mlflow", "langfuse")},
     ("GET", "/api/v1/ledger"): "read",
     ("GET", "/api/v1/dead-letters"): "read",
+    ("GET", "/api/v1/prices"): "read",
     ("GET", "/metrics"): "read",
     ("GET", "/api/v1/detectors"): "anomalies",
     ("POST", "/api/v1/score"): "anomalies",
