@@ -115,7 +115,7 @@ class Judges:
 
     def _fit(self, tenant: str, place: _Place, now_s: float) -> None:
         try:
-            series = self._history(tenant)
+            series = self.history(tenant)
             series = sieve(Units.fit(series, seasons=True), series)
             units = Units.fit(series, seasons=True)
             head = detector.fit(FALLBACK, list(fleet.residuals_of(units, series).values()), seed=1)
@@ -127,7 +127,12 @@ class Judges:
             place.reason, place.fit_at_s = error.message, now_s + _FIT_AGAIN_S
             log.info("not_enough_data", tenant=tenant, detail=error.message)
 
-    def _history(self, tenant: str) -> dict[str, Series]:
+    def history(self, tenant: str) -> dict[str, Series]:
+        """Series of a tenant's last days by entity, of the features it tells of.
+
+        Raises:
+            NotEnoughData: there are none.
+        """
         to_us = self._clock.now_us() // MINUTE_US * MINUTE_US
         from_us = to_us - _FIT_OVER_US
         snapshot = TableReader(self._settings.lake, MINUTES).refresh()
