@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import ray
 import structlog
-from ray.exceptions import PendingCallsLimitExceeded, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayTaskError
 
 from actors.accounts import Account, settle
 from actors.detector_host import DetectorHost
@@ -37,11 +38,14 @@ log = structlog.get_logger("pool")
 # Calls are never repeated by Ray: a batch is repeated by its sender and a seal by its shard, both told apart by key.
 _LIFE: Final[dict[str, Any]] = {"lifetime": "detached", "max_restarts": -1, "max_task_retries": 0}
 
+# A tick that takes longer is given up: what it finds is found again after the next start.
+_DETECTOR_ENDS_WITHIN_S: Final = 10.0
+
 _remote: Final[Any] = ray.remote
 _get: Final[Any] = ray.get
 _get_actor: Final[Any] = ray.get_actor
 CommitterActor: Final[Any] = _remote(num_cpus=0.1, max_concurrency=COMMITTER_THREADS)(CommitterHost)
-DetectorActor: Final[Any] = _remote(num_cpus=0.1, max_concurrency=2)(DetectorHost)
+DetectorActor: Final[Any] = _remote(num_cpus=0.05, max_concurrency=2)(DetectorHost)
 ShardActor: Final[Any] = _remote(num_cpus=0.2, max_concurrency=SHARD_THREADS)(ShardHost)
 
 
@@ -88,9 +92,10 @@ def drain(settings: Settings) -> None:
     try:
         # First: what it commits comes from rows that are committed already.
         detector = _get_actor(detector_name(settings.region), settings.namespace)
-        _get(detector.drain.remote())
+        with suppress(GetTimeoutError, RayActorError):
+            _get(detector.drain.remote(), timeout=_DETECTOR_ENDS_WITHIN_S)
         ray.kill(detector)
-    except (ValueError, RayActorError):
+    except ValueError:
         log.info("no_detector", region=settings.region)
     _get([shard.drain.remote() for shard in pool.shards])
     committer = _get_actor(committer_name(settings.region), settings.namespace)

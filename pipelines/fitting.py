@@ -37,7 +37,7 @@ log = structlog.get_logger("fitting")
 # Kinds with training steps, and the module that has their recipe.
 NETWORKS: Final = {"autoencoder": "models.anomaly.autoencoder", "gnn_metric": "models.anomaly.gnn_metric"}
 FAILURES_MAX: Final = 3
-WORKER_CPUS: Final = 0.4
+WORKER_CPUS: Final = 0.3
 _STATE, _FITTED, _CONFIGURATION = "state.pt", "fitted.npz", "configuration"
 _CHECKPOINTS_KEPT: Final = 2
 

@@ -28,8 +28,8 @@ from models.anomaly.series import Series
 
 # Rows of one window: short enough to be handed around, long enough for any patch.
 WINDOW_ROWS: Final = 1_440
-# A hub on two cores has less than one of them left for a job.
-TASK_CPUS: Final = 0.2
+# A hub on two cores has about one of them left for jobs.
+TASK_CPUS: Final = 0.1
 _PARTIALS_PER_MERGE: Final = 64
 
 # One row is one window of one entity; lists are flat, row after row.

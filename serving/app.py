@@ -38,7 +38,7 @@ APPLICATION: Final = "hub"
 # Two of each fit beside the shards on two cores: the doors wait for fsyncs more than they work.
 _INGRESS_CPUS: Final = 0.2
 _QUERY_CPUS: Final = 0.3
-_SCORER_CPUS: Final = 0.1
+_SCORER_CPUS: Final = 0.05
 # A replica that hangs is found within three of these; with Serve's own 10 s and 30 s a dead door lasts a minute.
 _HEALTH_PERIOD_S: Final = 2.0
 _HEALTH_TIMEOUT_S: Final = 5.0
