@@ -25,7 +25,9 @@ from models.anomaly.fleet import POOLED
 from models.anomaly.judgement import Judgement, judge, refusal
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Series
+from models.anomaly.trace_detector import TRACE_DETECTORS
 from pipelines.options import chosen
+from pipelines.promote_traces import promote_traces
 from pipelines.training_job import Order, order_of, read, start_ray
 
 OPTIONS: Final = ("kind", "tenant", "owner", "version", "rollback", "from", "to", "files", "entities", "step_s")
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report: dict[str, Any] = {"promoted": True, "champion": version, "rolled_back": True}
         else:
             start_ray()
-            report = promote(store, settings, options, owner=owner)
+            decided = promote_traces if options["kind"] in TRACE_DETECTORS else promote
+            report = decided(store, settings, options, owner=owner)
     except HubError as error:
         print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
         return 1

@@ -1,7 +1,8 @@
-"""Train a graph network on Ray Train and register it as the challenger: `--set graph=metrics`.
+"""Train a graph network on Ray Train and register it as the challenger: `--set graph=metrics` or `graph=traces`.
 
 `metrics`: entities side by side, a forecast of each of their features from those it moves with. Its twin without the
-graph is trained beside it, and both figures stand in the run. Also through `ray job submit` and `llmhub job`.
+graph is trained beside it, and both figures stand in the run. `traces`: one graph a trace, see train_traces.
+Also through `ray job submit` and `llmhub job`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from models.anomaly.series import Series
 from pipelines.fitting import Outcome, fit
+from pipelines.train_traces import main as of_traces
 from pipelines.training_job import Order, run
 
 
@@ -57,7 +59,9 @@ def fitted(order: Order, series: Mapping[str, Series], folder: Path) -> Outcome:
 
 
 # Graph -> the job over it.
-GRAPHS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyType({"metrics": of_metrics})
+GRAPHS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyType(
+    {"metrics": of_metrics, "traces": of_traces}
+)
 
 
 if __name__ == "__main__":

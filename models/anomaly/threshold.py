@@ -27,6 +27,8 @@ _UNDER: Final = 0.97
 # As far as false alarms alone may raise it.
 _BLIND_MAX: Final = 1.25
 _TRUE_FOR_HALF: Final = 16
+# Days that a threshold is chosen from when it follows the scores.
+FOLLOW_DAYS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +149,27 @@ def decide(scores: Floats, threshold: Threshold) -> list[Alarm]:
             peak = start + int(np.argmax(known[start:end]))
             alarms.append(Alarm(start, end, peak, float(known[peak])))
     return alarms
+
+
+def follow(past: Floats, scores: Floats, *, step_s: int, budget_per_day: float) -> list[Alarm]:
+    """Alarms with a threshold that is chosen anew every day from the scores of the last FOLLOW_DAYS, unlabelled.
+
+    What drifts takes its threshold along. An incident that lasts for days raises it; it falls back as days go by.
+
+    Args:
+        past: scores of calibration time, up to the first of `scores`.
+
+    Raises:
+        NotEnoughData: fewer than ROWS_MIN of them.
+    """
+    day = DAY_S // step_s
+    together = np.concatenate((past, scores))
+    found = []
+    for start in range(0, scores.size, day):
+        at = past.size + start
+        threshold = calibrate(
+            together[max(at - FOLLOW_DAYS * day, 0) : at], step_s=step_s, budget_per_day=budget_per_day
+        )
+        for one in decide(scores[start : start + day], threshold):
+            found.append(replace(one, start=one.start + start, end=one.end + start, peak=one.peak + start))
+    return found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.anomaly.refusals import NotEnoughData, SeriesInvalid
 from models.anomaly.series import Floats
-from models.anomaly.threshold import FACTOR_MAX, FACTOR_MIN, Threshold, calibrate, decide
+from models.anomaly.threshold import FACTOR_MAX, FACTOR_MIN, Threshold, calibrate, decide, follow
 
 MINUTE = Threshold(value=1.0, step_s=60, budget_per_day=1.0)
 
@@ -104,3 +104,23 @@ def test_the_online_control_brings_alarms_to_the_budget() -> None:
             never.append(len(decide(today, fixed)))
     assert np.mean(never) > 3.0
     assert np.mean(late) < 1.7
+
+
+def test_a_threshold_that_follows_keeps_the_budget_when_scores_drift() -> None:
+    source = np.random.default_rng(3)
+    past, drifted = source.exponential(1.0, 9 * 1_440), source.exponential(2.0, 30 * 1_440)
+    fixed = decide(drifted, calibrate(past, step_s=60, budget_per_day=1.0))
+    followed = follow(past, drifted, step_s=60, budget_per_day=1.0)
+    late = [alarm for alarm in followed if alarm.start >= 12 * 1_440]
+    assert len(late) / 18 < 2.0
+    assert len(fixed) / 30 > 2 * len(late) / 18
+
+
+@given(st.integers(0, 30), st.integers(1, 3))
+@settings(max_examples=15)
+def test_following_reads_no_later_day(seed: int, days: int) -> None:
+    source = np.random.default_rng(seed)
+    past, scores = source.exponential(1.0, 500), source.exponential(1.0, 4 * 288)
+    whole = follow(past, scores, step_s=300, budget_per_day=2.0)
+    early = follow(past, scores[: days * 288], step_s=300, budget_per_day=2.0)
+    assert early == [alarm for alarm in whole if alarm.start < days * 288]
