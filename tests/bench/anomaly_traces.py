@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,10 @@ FIT, TEST, EACH = 12_000, 15_000, 40
 _FALSE_SHARE: Final = 0.01
 _NETWORK: Final = ("operation", "unexpected_error", "slow_self", "slow_first_token", "slow_rest", "fast", "tokens")
 _BAR: Final = ("edge", "template", "value")
+_COLUMNS: Final = (
+    *("case_id", "trace_id", "span_id", "parent_span_id", "pod", "service", "operation"),
+    *("start_ns", "occurred_at", "latency_ms"),
+)
 Scorer = Callable[[pa.Table], Floats]
 
 
@@ -144,7 +149,7 @@ def nezha(folder: Path, told: Callable[[dict[str, Any]], None]) -> None:
         for number, fault in enumerate(own):
             case = spans.filter(pc.equal(spans["case_id"], fault["case_id"]))
             begun = case.group_by("trace_id").aggregate([("start_ns", "min")])
-            inject_ns = int(fault["inject_ts"].replace(tzinfo=None).timestamp()) * 1_000_000_000
+            inject_ns = int(fault["inject_ts"].replace(tzinfo=UTC).timestamp()) * 1_000_000_000
             before = begun.filter(pc.less(begun["start_ns_min"], inject_ns - 20_000_000_000))["trace_id"]
             (fit if number < len(own) // 2 else calm).append(_of(case, before))
             after = begun.filter(pc.greater(begun["start_ns_min"], inject_ns))["trace_id"]
@@ -179,7 +184,10 @@ def _as_events(table: pa.Table) -> pa.Table:
     """With the columns of stored spans beside those of the source."""
     table = table.append_column("parent_span_id", table["parent_id"])
     table = table.append_column("occurred_at", pc.divide(table["start_ns"], 1_000))
-    return table.append_column("latency_ms", pc.divide(pc.cast(table["duration_ns"], pa.float64()), 1e6))
+    table = table.append_column("latency_ms", pc.divide(pc.cast(table["duration_ns"], pa.float64()), 1e6))
+    # A fault-free minute has no case, and so a column of another type.
+    case = pc.cast(table["case_id"], pa.string())
+    return table.set_column(table.column_names.index("case_id"), "case_id", case).select(_COLUMNS)
 
 
 def _of(table: pa.Table, traces: pa.ChunkedArray) -> pa.Table:
