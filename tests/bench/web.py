@@ -32,7 +32,7 @@ _WATCH = (
     "window.long = []; new PerformanceObserver(list => long.push(...list.getEntries().map(one => one.duration)))"
     ".observe({ type: 'longtask', buffered: true });"
     " window.first = null; window.done = null; const watch = new MutationObserver(() => { if (first === null &&"
-    " document.querySelector('section[data-state=drawn] canvas')) first = performance.now();"
+    " document.querySelector('section[data-state=drawn] .canvas:not([data-waiting])')) first = performance.now();"
     " if (done === null && settled()) done = performance.now() });"
     " addEventListener('DOMContentLoaded', () =>"
     " watch.observe(document.body, { subtree: true, childList: true, attributes: true }))"

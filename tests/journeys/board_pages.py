@@ -23,7 +23,7 @@ BOARDS = (
 )  # fmt: skip
 SETTLED = (
     "document.querySelectorAll('main :is([data-state], [data-testid=trace-facts])').length > 0 &&"
-    " document.querySelectorAll('[data-state=loading], [data-state=stale]').length === 0"
+    " document.querySelectorAll('[data-state=loading], [data-state=stale], main .canvas[data-waiting]').length === 0"
 )
 _TABLE = (
     "panel => [...panel.querySelector('table').tBodies[0].rows]"

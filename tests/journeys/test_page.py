@@ -117,6 +117,7 @@ def opened(browser: Browser, url: str, *, key: str | None = KEY, view: str = "",
 def drawn(seen: Seen) -> Seen:
     for name in PANELS:
         expect(seen.panel(name)).to_have_attribute("data-state", re.compile("drawn|empty"))
+    expect(seen.page.locator("main .canvas[data-waiting]")).to_have_count(0)
     return seen
 
 

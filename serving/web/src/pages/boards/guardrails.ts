@@ -26,7 +26,7 @@ export const GUARDRAILS: BoardSpec = {
       query: { kind: 'aggregate', measure: ['guardrail_block_ratio', 'guardrail_count'], group_by: ['service'], having: ['guardrail_count:gt:0'], limit: 10 }, draw: { hide: ['guardrail_count'] } },
     { id: 'verdicts', title: 'Verdict against action', note: SINCE, kind: 'heatmap', place: { x: 0, y: 12, w: 5, h: 6 }, empty: `${SENT} Its payload has a verdict.`,
       query: { kind: 'sql', sql: told(`${part('verdict')} AS verdict, coalesce(guardrail_action, '(none)') AS action, count(*)`), limit: 50 }, draw: { titles: { evaluations: 'Evaluations' } } },
-    { id: 'risk', title: 'Risk', note: `score of each category, ${SINCE}`, kind: 'stacked_row_bar', place: { x: 5, y: 12, w: 7, h: 6 }, empty: `${SENT} Its payload has a risk_category and a risk_score from 0 to 1.`,
+    { id: 'risk', title: 'Risk', note: `evaluations by score and category, ${SINCE}`, kind: 'pivot', place: { x: 5, y: 12, w: 7, h: 6 }, empty: `${SENT} Its payload has a risk_category and a risk_score from 0 to 1.`,
       query: { kind: 'sql', sql: `SELECT * FROM (${told(`CASE WHEN risk >= 0.9 THEN 'critical, from 0.9' WHEN risk >= 0.7 THEN 'high, from 0.7' WHEN risk >= 0.4 THEN 'medium, from 0.4' ELSE 'low' END AS level, category, count(*)`).replace('FROM events', `FROM (SELECT *, TRY_CAST(json_extract_string(payload, '$.risk_score') AS DOUBLE) AS risk, ${part('risk_category')} AS category FROM events)`)}) ORDER BY level`, limit: 60 } },
     { id: 'hours', title: 'When violations come', note: 'local hours', kind: 'punchcard', place: { x: 0, y: 18, w: 6, h: 6 }, empty: 'No violation (guardrails.violation).',
       query: { kind: 'timeseries', measure: ['event_count'], filter: ['kind:eq:guardrails.violation'], granularity: '1h', from: '-7d' } },
