@@ -1,7 +1,8 @@
 """Scores every sealed minute of every tenant, and keeps what it finds: an incident, its drivers, and what was changed.
 
-It looks at the last hours anew each minute, so late rows, restarts and gaps need no state of their own: an incident has
-the same id however often it is found, and a row is written only when something about it is new.
+It looks at the last hours anew each minute, and further back when late rows came, a day at most: so restarts, gaps and
+a past told at once need no state of their own. An incident has the same id however often it is found, and a row is
+written only when something about it is new.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from cluster.settings import Settings
 from models.aggregate.rollup import MINUTE_US
 from models.anomaly.features import entity_series
 from models.anomaly.incidents import Incident, Subject, follow, newest
+from models.anomaly.recent import KIND as RECENT
+from models.anomaly.recent import THRESHOLD, Recent, recent_series
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Series
 from models.anomaly.side_by_side import FLEET, side_by_side
@@ -37,7 +40,7 @@ log = structlog.get_logger("detector")
 TABLE: Final = "anomalies"
 # Rows that are scored each minute: longer than any patch, and than an incident is likely to last.
 LOOK_US: Final = 3 * 3_600_000_000
-# The first look of a model.
+# The first look of a model, and the furthest that late rows are looked for.
 FIRST_LOOK_US: Final = 24 * 3_600_000_000
 # A minute is read this long after its end and the age of a seal: seals are committed by then.
 AFTER_S: Final = 1.5
@@ -95,7 +98,7 @@ class Detector:
         for tenant in self._minutes.tenants:
             # Without new rows nothing new can be found; what is open may have ended.
             if tenant in fresh or self._open(tenant):
-                changed = self._look(tenant, minute_us)
+                changed = self._look(tenant, minute_us, fresh_us=fresh.get(tenant, minute_us))
                 if changed:
                     found[tenant] = changed
         written = self._write(found) if found else 0
@@ -106,24 +109,22 @@ class Detector:
             log.info("scored", tenants=len(fresh), written=written, took_s=round(took_s, 3), after_s=round(after_s, 3))
         return written
 
-    def _look(self, tenant: str, minute_us: int) -> list[Incident]:
+    def _look(self, tenant: str, minute_us: int, *, fresh_us: int) -> list[Incident]:
         reasons: dict[str, str] = {}
         self._states[tenant] = reasons
+        judge = self._judges.of(tenant)
+        # Another model is asked about the whole day: it may know better what was unusual in it.
+        first = self._judged.get(tenant) is not judge
+        # A row is judged beside those before it, so what came late changes the look of what follows it.
+        late_us = max(fresh_us - LOOK_US, minute_us - FIRST_LOOK_US)
+        from_us = minute_us - FIRST_LOOK_US if first else min(minute_us - LOOK_US, late_us)
         try:
-            judge = self._judges.of(tenant)
-            # Another model is asked about the whole day: it may know better what was unusual in it.
-            from_us = minute_us - (LOOK_US if self._judged.get(tenant) is judge else FIRST_LOOK_US)
-            series = entity_series(self._minutes.rows(tenant, from_us), from_us=from_us, to_us=minute_us)
+            named = self._series(judge, self._minutes.rows(tenant, from_us), from_us=from_us, to_us=minute_us)
         except NotEnoughData as error:
             reasons[FLEET] = error.message
             return []
         self._judged[tenant] = judge
         self._known.setdefault(tenant, {})
-        named = {str(entity): one for entity, one in series.items()}
-        if judge.layout == "fleet":
-            named = {FLEET: side_by_side(named, judge.fleet.units.features)}
-        else:
-            named = {name: one.only(judge.fleet.units.features) for name, one in named.items()}
         changed: list[Incident] = []
         for name, one in named.items():
             try:
@@ -133,10 +134,17 @@ class Detector:
         worst = sorted(changed, key=lambda one: -one.score)[:_INCIDENTS_MAX]
         return sorted(worst, key=lambda one: one.started_us)
 
+    @staticmethod
+    def _series(judge: Judge, rows: pa.Table, *, from_us: int, to_us: int) -> dict[str, Series]:
+        if judge.fleet is None:
+            return recent_series(rows, from_us=from_us, to_us=to_us)
+        features = judge.fleet.units.features
+        series = entity_series(rows, from_us=from_us, to_us=to_us)
+        if judge.layout == "fleet":
+            return {FLEET: side_by_side({str(entity): one for entity, one in series.items()}, features)}
+        return {str(entity): one.only(features) for entity, one in series.items()}
+
     def _score(self, tenant: str, judge: Judge, name: str, series: Series) -> list[Incident]:
-        scores = judge.fleet.score(series, name)
-        verdicts = self._factors.get((tenant, judge.fleet.kind, name), [])
-        threshold = judge.fleet.threshold(name).judged(verdicts)
         known = [
             one
             for one in self._known[tenant].values()
@@ -144,6 +152,14 @@ class Detector:
             if one.entity == name and one.ended_us > series.start_us
         ]
         subject = Subject(tenant, name, judge.version)
+        kind = RECENT if judge.fleet is None else judge.fleet.kind
+        verdicts = self._factors.get((tenant, kind, name), [])
+        if judge.fleet is None:
+            recent = Recent.of(series)
+            threshold = THRESHOLD.judged(verdicts)
+            return follow(subject, recent, series, scores=recent.scores, threshold=threshold, known=known)
+        threshold = judge.fleet.threshold(name).judged(verdicts)
+        scores = judge.fleet.score(series, name)
         return follow(subject, judge.fleet, series, scores=scores, threshold=threshold, known=known)
 
     def _open(self, tenant: str) -> bool:

@@ -23,7 +23,10 @@ BEFORE_US: Final = 1_800_000_000
 CHANGED: Final = (
     "registry.version.",
     "registry.price.",
-    "registry.asset.",
+    "registry.asset.registered",
+    "registry.asset.updated",
+    "registry.asset.deleted",
+    "registry.asset.status_changed",
     "guardrails.policy.",
     "gateway.route.changed",
     "audit.config",
@@ -51,7 +54,7 @@ class Events:
         self._reader = TableReader(lake, "events")
 
     def around(self, tenant: str, dimensions: Mapping[str, str | None], from_us: int, to_us: int) -> Evidence:
-        """Traces of the entity in [from, to), failed and slow ones first, and changes from BEFORE_US before it on.
+        """Traces of the entity in [from, to), failed and slow ones first, and changes in BEFORE_US before it.
 
         Raises:
             OSError, TableUnreadable: the table cannot be read.
@@ -63,7 +66,7 @@ class Events:
         if not parts:
             return Evidence()
         rows = pa.concat_tables(parts)
-        return Evidence(_traces(rows, dimensions, from_us), _changes(rows))
+        return Evidence(_traces(rows, dimensions, from_us), _changes(rows, from_us))
 
     def _rows(self, path: str, from_us: int, to_us: int) -> pa.Table:
         rows = pq.ParquetFile(path, page_checksum_verification=True).read(columns=list(_COLUMNS))
@@ -85,11 +88,12 @@ def _traces(rows: pa.Table, dimensions: Mapping[str, str | None], from_us: int) 
     return tuple(dict.fromkeys(found.column("trace_id").to_pylist()))[:TRACES_MAX]
 
 
-def _changes(rows: pa.Table) -> tuple[dict[str, Any], ...]:
+def _changes(rows: pa.Table, until_us: int) -> tuple[dict[str, Any], ...]:
     kinds = rows.column("kind")
     told = pc.starts_with(kinds, CHANGED[0])
     for prefix in CHANGED[1:]:
         told = pc.or_(told, pc.starts_with(kinds, prefix))
+    told = pc.and_(told, pc.less_equal(rows.column("occurred_at").cast(pa.int64()), until_us))
     found = rows.filter(told).sort_by([("occurred_at", "descending")]).slice(0, CHANGES_MAX)
     return tuple(
         {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cluster.contract.columns import ROLLUP_SCHEMA
 from cluster.lake.changes import changes
@@ -34,15 +35,15 @@ class Minutes:
         self._version = -1
         self._parts: dict[str, list[pa.Table]] = {}
 
-    def refresh(self, now_us: int) -> set[str]:
-        """Take in what was committed; the tenants that have new rows.
+    def refresh(self, now_us: int) -> dict[str, int]:
+        """Take in what was committed; the tenants that have new rows, each with the earliest minute of those.
 
         Raises:
             OSError, TableUnreadable: a file cannot be read; the next call tries again.
         """
         snapshot = self._reader.refresh()
         if snapshot.version == self._version:
-            return set()
+            return {}
         from_us = now_us - self._keep_us
         gained = changes(self._root, self._version + 1, snapshot.version) if self._version >= 0 else None
         if gained is None:
@@ -55,12 +56,16 @@ class Minutes:
             for tenant in {tenant for tenant, _ in gained.rewritten}:
                 self._parts.pop(tenant, None)
                 fresh[tenant] = [one.path for one in _recent(snapshot.by_tenant.get(tenant, ()), from_us)]
+        begins: dict[str, int] = {}
         for tenant, paths in fresh.items():
-            self._parts.setdefault(tenant, []).extend(_read(path, from_us) for path in paths)
+            read = [_read(path, from_us) for path in paths]
+            self._parts.setdefault(tenant, []).extend(read)
+            starts = [pc.min(one.column("window_start").cast(pa.int64())).as_py() for one in read]
+            begins[tenant] = min((one for one in starts if one is not None), default=now_us)
             if len(self._parts[tenant]) > _PARTS_MAX:
                 self._parts[tenant] = [self.rows(tenant, from_us)]
         self._version = snapshot.version
-        return set(fresh)
+        return begins
 
     @property
     def tenants(self) -> tuple[str, ...]:

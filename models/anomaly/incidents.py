@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.anomaly.fleet import Fleet
+from models.anomaly.recent import KIND, PAST_ROWS, Recent
 from models.anomaly.scores import Scores
 from models.anomaly.series import Series
 from models.anomaly.threshold import MERGE_S, Alarm, Threshold, decide
@@ -76,14 +77,20 @@ class Subject:
 
 
 def follow(
-    subject: Subject, fleet: Fleet, series: Series, *, scores: Scores, threshold: Threshold, known: Iterable[Incident]
+    subject: Subject,
+    judge: Fleet | Recent,
+    series: Series,
+    *,
+    scores: Scores,
+    threshold: Threshold,
+    known: Iterable[Incident],
 ) -> list[Incident]:
     """Incidents that are new or have changed.
 
     An alarm that touches a known incident of the entity, or begins within MERGE_S of its end, is the same incident.
 
     Args:
-        series: rows up to the newest, as the fleet reads them; scores of each.
+        series: rows up to the newest, as the judge reads them; scores of each.
         known: incidents of this entity that may go on, or lie within the series.
     """
     step_us = series.step_s * 1_000_000
@@ -92,7 +99,7 @@ def follow(
     current = dict(before)
     met: set[str] = set()
     for alarm in decide(scores.score, threshold):
-        told = _told(subject, fleet, series, scores=scores, alarm=alarm, threshold=threshold)
+        told = _told(subject, judge, series, scores=scores, alarm=alarm, threshold=threshold)
         told = replace(told, state=OPEN if now_us - told.ended_us < MERGE_S * 1_000_000 else CLOSED)
         same = _same(told, current.values())
         current[same.anomaly_id if same else told.anomaly_id] = _grown(same, told) if same else told
@@ -133,24 +140,24 @@ def _grown(same: Incident, told: Incident) -> Incident:
 
 
 def _told(
-    subject: Subject, fleet: Fleet, series: Series, *, scores: Scores, alarm: Alarm, threshold: Threshold
+    subject: Subject, judge: Fleet | Recent, series: Series, *, scores: Scores, alarm: Alarm, threshold: Threshold
 ) -> Incident:
     step_us = series.step_s * 1_000_000
     began_us = series.start_us + alarm.start * step_us
     peak_us = series.start_us + alarm.peak * step_us
-    row, share = series.values[alarm.peak], scores.share[alarm.peak]
-    found_drivers = drivers(fleet, row, share, entity=subject.entity, at_us=peak_us)
-    bins = fleet.units.profile.shape[1]
-    baseline = {
-        "of": "training time of this entity",
-        "season": "none" if bins == 1 else "time of day" if bins == 48 else "time of week",
-        "model_version": subject.model_version,
-        "budget_per_day": threshold.budget_per_day,
-    }
+    if isinstance(judge, Recent):
+        kind, found_drivers = KIND, judge.drivers(alarm.peak)
+        baseline: dict[str, Any] = {"of": f"the {PAST_ROWS} minutes before", "season": "none"}
+    else:
+        row, share = series.values[alarm.peak], scores.share[alarm.peak]
+        kind, found_drivers = judge.kind, drivers(judge, row, share, entity=subject.entity, at_us=peak_us)
+        bins = judge.units.profile.shape[1]
+        season = "none" if bins == 1 else "time of day" if bins == 48 else "time of week"
+        baseline = {"of": "training time of this entity", "season": season, "budget_per_day": threshold.budget_per_day}
     return Incident(
-        anomaly_id=_identity(subject, fleet.kind, began_us),
+        anomaly_id=_identity(subject, kind, began_us),
         revision=0,
-        detector=fleet.kind,
+        detector=kind,
         model_version=subject.model_version,
         entity=subject.entity,
         started_us=began_us,
@@ -161,7 +168,7 @@ def _told(
         severity=severity(alarm.score, threshold.level),
         state=OPEN,
         drivers=tuple(natural(one) for one in found_drivers),
-        baseline=baseline,
+        baseline=baseline | {"model_version": subject.model_version},
     )
 
 

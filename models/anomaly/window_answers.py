@@ -14,7 +14,7 @@ from models.anomaly.threshold import Threshold
 
 DRIVERS_MAX: Final = 5
 # A feature with less of the score than this explains nothing.
-_SHARE_MIN: Final = 0.05
+DRIVER_SHARE_MIN: Final = 0.05
 # Score over threshold from which an anomaly is called so.
 _SEVERE: Final = ((3.0, "critical"), (1.6, "major"), (0.0, "minor"))
 
@@ -44,7 +44,7 @@ def drivers(fleet: Fleet, row: Matrix, share: Matrix, *, entity: str, at_us: int
             "spread": float(units.spread[place, at]),
         }
         for at in order.tolist()
-        if share[at] >= _SHARE_MIN
+        if share[at] >= DRIVER_SHARE_MIN
     ]
 
 

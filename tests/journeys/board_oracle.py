@@ -22,9 +22,14 @@ def compare(rows: list[Row], asked: Asked) -> int:
         return _records(rows, answer["rows"])
     if path == "/api/v1/ledger" or "reasons" in answer:
         return _records(rows, _ledger_rows(rows, answer))
-    for name, apart in (("events", ()), ("traces", ()), ("anomalies", ("from", "to")), ("detectors", ("state",))):
+    for name, apart in (
+        ("events", ()),
+        ("traces", ()),
+        ("anomalies", ("from", "to", "entity")),
+        ("detectors", ("state",)),
+    ):
         if name in answer:
-            # Told in other words: instants that are no `_at`, and states.
+            # Told in other words: instants that are no `_at`, places and states.
             return _records(rows, [{key: one[key] for key in one if key not in apart} for one in answer[name]])
     if "cohorts" in answer:
         ratios = [ratio for one in answer["cohorts"] if one["size"] for ratio in one["ratios"]]

@@ -24,6 +24,7 @@ const READINESS: Heading[] = [['status', 'Status', 'text', 'label'], ['reason', 
 
 interface Anomaly {
   entity?: unknown;
+  dimensions?: Record<string, string | null>;
   measures?: unknown;
   measure?: unknown;
   drivers?: unknown;
@@ -43,7 +44,7 @@ function named(value: unknown): string {
 
 function anomalies(answer: { anomalies?: Anomaly[]; rows?: Anomaly[] } | Anomaly[]): Frame {
   const found = Array.isArray(answer) ? answer : (answer.anomalies ?? answer.rows ?? []);
-  const rows = found.map((one) => ({ ...one, entity: named(one.entity), measures: named(one.measures ?? one.measure), drivers: named(one.drivers) }));
+  const rows = found.map((one) => ({ ...one, entity: Object.values(one.dimensions ?? {}).filter(Boolean).join(' · ') || named(one.entity), measures: named(one.measures ?? one.measure), drivers: named(one.drivers) }));
   return { ...records(rows, ANOMALIES), documents: found, groups: found.map((one) => ({ trace_id: one.trace_ids?.[0] ?? null })) };
 }
 

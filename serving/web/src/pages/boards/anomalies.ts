@@ -2,7 +2,7 @@
 
 import type { BoardSpec } from '../../panels/spec';
 
-const NONE = 'No detector has found anything in this range. A model learns what is usual from two hours of calls on; until then nothing is scored.';
+const NONE = 'No detector has found anything in this range. What is usual is known from two hours of calls on; until then nothing is scored.';
 
 export const ANOMALIES: BoardSpec = {
   title: 'Anomalies',
