@@ -13,6 +13,7 @@ import pickle
 import secrets
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
@@ -36,7 +37,7 @@ class LineLost(Exception):
     """The line ended before the answer came; the question may be asked again."""
 
 
-class _Frames(asyncio.Protocol):
+class _Frames(asyncio.Protocol, ABC):
     """Whole frames in and out, and who is at the other end."""
 
     def __init__(self) -> None:
@@ -79,9 +80,9 @@ class _Frames(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    @abstractmethod
     def came(self, frame: Any) -> None:
         """One whole frame."""
-        raise NotImplementedError
 
 
 class _EngineEnd(_Frames):
