@@ -27,6 +27,7 @@ from cluster.contract.event import (
     ERROR_STATUSES,
     INFERENCE_OPERATIONS,
 )
+from cluster.contract.words import codes_of, is_encoded
 from cluster.hashing import Texts, combine, hash128, seed_of, texts_of, validity_of
 from cluster.tenancy import TenantId
 
@@ -152,9 +153,15 @@ def _parts(batch: pa.RecordBatch) -> Bits:
 
 def _words(batch: pa.RecordBatch, name: str) -> Numbers:
     """Which of _WORDS stands in each row of a text column, (n,) int8; _NONE where none does."""
-    words = np.empty(batch.num_rows, np.int8)
-    _find_words(texts_of(batch.column(name)), _WORDS, words)
-    return words
+    column = batch.column(name)
+    if not is_encoded(column):
+        words = np.empty(batch.num_rows, np.int8)
+        _find_words(texts_of(column), _WORDS, words)
+        return words
+    # One more, behind the words, for null.
+    known = np.full(len(column.dictionary) + 1, _NONE, np.int8)
+    _find_words(texts_of(column.dictionary), _WORDS, known[:-1])
+    return known[codes_of(column)[0]]
 
 
 def _has(column: pa.Array) -> npt.NDArray[np.bool_]:

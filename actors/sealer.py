@@ -11,7 +11,8 @@ import pyarrow as pa
 import structlog
 
 from actors.intake import Buffer, CommitPort, Seal
-from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA
+from cluster.contract.columns import DEAD_LETTER_SCHEMA
+from cluster.contract.words import joined
 from cluster.errors import HubError, JournalFailed
 from cluster.lake.stage import StagedFile, stage
 from cluster.lake.tables import TABLES
@@ -31,7 +32,7 @@ def stage_buffer(lake: Path, buffer: Buffer) -> tuple[StagedFile, ...]:
     token = f"{buffer.sequence:012d}-{uuid4().hex}"
     staged: list[StagedFile] = []
     for tenant, batches in buffer.events.items():
-        rows = pa.Table.from_batches(batches, EVENT_SCHEMA)
+        rows = joined(batches)
         staged += stage(lake, TABLES["rollup_1m"], roll(rows, MINUTE_US), tenant_id=tenant, token=token)
         staged += stage(lake, TABLES["events"], rows, tenant_id=tenant, token=token)
     for tenant, batches in buffer.dead_letters.items():

@@ -147,7 +147,7 @@ class Shard:
         is_first = self._buffer.rows == 0
         accepted = repeated = 0
         if events is not None:
-            batch = unpack(events)
+            batch = unpack(events, encode=True)
             accepted = self._take_events(batch, tenant)
             repeated = batch.num_rows - accepted
         if dead_letters is not None:
@@ -194,7 +194,7 @@ class Shard:
             # The rows are remembered and not journaled; a new incarnation knows only what is on the disk.
             self._fail(error)
             raise
-        kept = pa.ipc.read_record_batch(payload, batch.schema) if dead else unpack(payload)
+        kept = pa.ipc.read_record_batch(payload, batch.schema) if dead else unpack(payload, encode=True)
         self._buffer.add(tenant, kept, keys, dead=dead, size_bytes=payload.size, now_s=self._clock.monotonic_s())
         self._held_bytes += payload.size
 

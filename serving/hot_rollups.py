@@ -20,21 +20,31 @@ from cluster.tenancy import TenantScope
 from models.query.partials import Dictionaries, Partials, block, dictionaries, gathered
 from models.query.plan import Plan
 from models.query.times import DAY_US, Range
+from serving.hot_edges import Edges
 from serving.hot_tier import BLOCKS_MAX, Blocks, Tier, merged
 from serving.rolled import RolledFiles
 
 # Coarse tiers first: they are small and answer the long ranges. Each may fill memory up to its share of the limit
 # when it is loaded, so that there is room to grow.
 _LOAD_SHARES: Final = {"rollup_1d": 0.2, "rollup_1h": 0.5, MINUTES: 0.7}
+# Of the limit, beside the tiers.
+_EDGES_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class HotState:
-    """What is in memory, as of one version of the minute partials."""
+    """What is in memory, as of one version of the minute partials.
+
+    Attributes:
+        files: of that version.
+        edges: what was read of days before those of the tiers.
+    """
 
     version: int = -1
     tiers: Mapping[str, Tier] = field(default_factory=dict)
     names: Dictionaries = field(default_factory=dict)
+    files: RolledFiles | None = None
+    edges: Edges | None = None
 
 
 class HotRollups:
@@ -58,8 +68,14 @@ class HotRollups:
         found = []
         for piece in plan.pieces(span):
             tier = state.tiers.get(piece.tier)
-            if tier is None or piece.span.from_us < tier.covered_from_us:
+            if tier is None or state.files is None or state.edges is None:
                 return None
+            if piece.span.from_us < tier.covered_from_us:
+                edge = state.edges.blocks(piece, state.files.by_day(piece.tier), [str(one) for one in scope.tenants])
+                if edge is None:
+                    return None
+                found += gathered(edge, piece.span)
+                continue
             first, end = piece.span.from_us // DAY_US * DAY_US, piece.span.to_us
             for start_us, of_day in tier.days.items():
                 if first <= start_us < end:
@@ -86,7 +102,7 @@ class HotRollups:
         else:
             tiers = self._aged(self._grown(state, gained, minutes), snapshots)
             tiers = self._shrunk(tiers)
-            self.state = HotState(minutes.version, tiers, state.names)
+            self.state = HotState(minutes.version, tiers, state.names, files, state.edges)
 
     def _loaded(self, version: int, files: RolledFiles) -> HotState:
         """Everything anew, newest days first until each tier's share of the memory is full."""
@@ -107,7 +123,8 @@ class HotRollups:
                 }
                 used += sum(one.size_bytes for blocks in days[start_us].values() for one in blocks)
             tiers[name] = Tier(name, covered_from_us, days)
-        return HotState(version, tiers, names)
+        edges = Edges(names, memory_bytes=int(self._memory_bytes * _EDGES_SHARE))
+        return HotState(version, tiers, names, files, edges)
 
     def _grown(self, state: HotState, gained: Changes, minutes: Snapshot) -> dict[str, Tier]:
         fresh: dict[tuple[str, int], Blocks] = {}
@@ -148,7 +165,8 @@ class HotRollups:
     def _shrunk(self, tiers: dict[str, Tier]) -> dict[str, Tier]:
         """Without the older half of the days of a tier while all take too much: minutes first, days last."""
         for name in reversed(_LOAD_SHARES):
-            while sum(tier.size_bytes for tier in tiers.values()) > self._memory_bytes and len(tiers[name].days) > 1:
+            limit = self._memory_bytes * (1 - _EDGES_SHARE)
+            while sum(tier.size_bytes for tier in tiers.values()) > limit and len(tiers[name].days) > 1:
                 tiers[name] = tiers[name].newest(len(tiers[name].days) // 2)
         return tiers
 

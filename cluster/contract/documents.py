@@ -12,7 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cluster.compiled import compiled
+from cluster.contract.byte_runs import Bytes
 from cluster.contract.event import ATTRIBUTES_BYTES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX
+from cluster.contract.json_scan import object_end
 from cluster.contract.rows import Problems
 
 SIZE_MAX: Final = {"attributes": ATTRIBUTES_BYTES_MAX, "payload": PAYLOAD_BYTES_MAX}
@@ -21,6 +24,7 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _OPEN: Final = 0x7B  # "{", and "[" with bit 5 set
 _CLOSE: Final = 0x7D
 _BIT_5: Final = 0x20
+_LINE_FEED: Final = np.array([ord("\n")], np.uint8)
 
 
 def text_column(raws: Iterable[msgspec.Raw]) -> pa.StringArray:
@@ -80,6 +84,28 @@ def _all_small_objects(column: pa.StringArray, data: npt.NDArray[np.uint8], offs
     if int(lengths.min()) == 0 or int(lengths.max()) > 2 * JSON_DEPTH_MAX:
         return False
     return bool((data[offsets[:-1]] == ord("{")).all())
+
+
+def all_objects(column: pa.StringArray) -> bool:
+    """Whether every text is exactly one JSON object; False is no certain no, it may be one that nests deep."""
+    if column.null_count or not len(column):
+        return False
+    data, offsets = buffers(column)
+    if int((offsets[1:] - offsets[:-1]).min()) == 0:
+        return False
+    # A line feed is allowed in no string: no walk goes beyond it.
+    text = np.append(data[offsets[0] : offsets[-1]], _LINE_FEED)
+    return bool(_ends_of_objects(text, offsets - offsets[0]))
+
+
+@compiled
+def _ends_of_objects(text: Bytes, offsets: npt.NDArray[np.int32]) -> bool:
+    """Whether an object begins at each offset but the last and ends at the next."""
+    row, count = 0, len(offsets) - 1
+    # One that runs on into the next text ends beyond its own.
+    while row < count and object_end(text, offsets[row]) == offsets[row + 1]:
+        row += 1
+    return bool(row == count)
 
 
 def single(column: pa.StringArray) -> str | None:

@@ -19,6 +19,9 @@ from cluster.contract.event import COST_NANO_USD_MAX
 COST_MAX: Final = Decimal(COST_NANO_USD_MAX).scaleb(-9)
 _STEP: Final = Decimal(1).scaleb(-9)
 _TEXT_MAX: Final = 64
+# Of doubles in nano-dollars: up to here their steps are far below a half, and so much error is never reached.
+_SURE_NANO_MAX: Final = float(min(COST_NANO_USD_MAX, 1 << 47))
+_SURE_MARGIN: Final = 2.0**-50
 # Enough digits for any text within the length limit; exponents beyond the bounds are out of range anyway.
 _EXACT: Final = Context(prec=_TEXT_MAX + 40, rounding=ROUND_HALF_EVEN)
 
@@ -55,8 +58,10 @@ def read_money(column: pa.Array) -> tuple[pa.Array, Mask]:
     """
     if column.null_count == len(column):
         return pa.nulls(len(column), MONEY), np.zeros(len(column), np.bool_)
+    if pa.types.is_float64(column.type):
+        return _of_doubles(column)
     try:
-        # 64-bit floats go by text: their binary value has digits the sender never meant.
+        # Narrow floats go by text: their binary value has digits the sender never meant.
         source = column.cast(pa.string()) if pa.types.is_floating(column.type) else column
         money = source.cast(MONEY)
         if _in_range(money):
@@ -67,6 +72,26 @@ def read_money(column: pa.Array) -> tuple[pa.Array, Mask]:
     amounts = [None if text is None else money_of(text) for text in texts]
     bad = np.fromiter((t is not None and a is None for t, a in zip(texts, amounts, strict=True)), np.bool_, len(texts))
     return pa.array(amounts, MONEY), bad
+
+
+def _of_doubles(column: pa.Array) -> tuple[pa.Array, Mask]:
+    """`read_money` of 64-bit floats.
+
+    A double is within 2^-53 of its shortest text, and its product with 1e9 within as much of the true one. So both
+    round to the same whole number unless that product is as near to a half as such errors reach; those go by text.
+    """
+    dollars = np.asarray(column.fill_null(0.0))
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = dollars * 1e9
+        to_half = np.abs(scaled - np.floor(scaled) - 0.5)
+        sure = (scaled >= 0) & (scaled <= _SURE_NANO_MAX) & (to_half > scaled * _SURE_MARGIN)
+    nano = np.rint(np.where(sure, scaled, 0.0)).astype(np.int64)
+    bad = np.zeros(len(column), np.bool_)
+    for row in np.flatnonzero(~sure).tolist():
+        amount = money_of(str(dollars[row].item()))
+        bad[row] = amount is None
+        nano[row] = int((amount or Decimal(0)).scaleb(9))
+    return money_of_nano(nano, np.asarray(column.is_valid()) & ~bad), bad
 
 
 def rounded_nano_usd(whole: npt.NDArray[np.int64], millionths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from cluster.contract.columns import INSTANT
 from cluster.lake.changes import TableUnreadable, inside
 from cluster.lake.expired import NOTHING, expired
 from cluster.lake.tables import MINUTES, TABLES, uri
@@ -95,6 +97,33 @@ def read_rows(path: Path | str) -> pa.Table:
         OSError: the file is gone or damaged.
     """
     return pq.ParquetFile(path, page_checksum_verification=True).read()
+
+
+def read_span(path: Path | str, from_us: int, to_us: int) -> pa.Table:
+    """Rows of one roll-up file whose window begins in [from_us, to_us), page checksums verified.
+
+    Raises:
+        OSError: the file is gone or damaged.
+    """
+    file = pq.ParquetFile(path, page_checksum_verification=True)
+    place = file.schema.names.index("window_start")
+    wanted = [
+        number
+        for number in range(file.num_row_groups)
+        if _overlaps(file.metadata.row_group(number).column(place), from_us, to_us)
+    ]
+    # Roll-ups are few rows: threads would cost more than they save.
+    rows = file.read_row_groups(wanted, use_threads=False)
+    starts_us = rows.column("window_start").cast(INSTANT).cast(pa.int64())
+    return rows.filter(pc.and_(pc.greater_equal(starts_us, from_us), pc.less(starts_us, to_us)))
+
+
+def _overlaps(column: pq.ColumnChunkMetaData, from_us: int, to_us: int) -> bool:
+    statistics = column.statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    low, high = (pa.scalar(value, INSTANT).cast(pa.int64()).as_py() for value in (statistics.min, statistics.max))
+    return bool(low < to_us and high >= from_us)
 
 
 class TableReader:

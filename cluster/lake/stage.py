@@ -40,7 +40,7 @@ def stage(lake: Path, table: Table, rows: pa.Table, *, tenant_id: str, token: st
     """Write one tenant's rows, one file for each event date.
 
     Args:
-        rows: (n,) rows of the table's file schema.
+        rows: (n,) rows of the table's file schema; text columns may be dictionaries.
         token: makes file names unique; an attempt that is repeated must bring a new one, since a file that a
             commit may already name is never written again.
 
@@ -81,16 +81,18 @@ def _write(lake: Path, table: Table, rows: pa.Table, name: tuple[str, str, str])
 
 def write_parquet(path: Path, table: Table, rows: pa.Table) -> None:
     """Parquet with page checksums: without them most flipped bits are read as data (docs/decisions/0001)."""
+    coded = {field.name for field in rows.schema if pa.types.is_dictionary(field.type)}
     pq.write_table(
         rows,
         path,
         row_group_size=ROW_GROUP_ROWS,
         compression="zstd",
         compression_level=1,
-        use_dictionary=[name for name in table.dictionary if name in rows.schema.names],
+        use_dictionary=[name for name in rows.schema.names if name in coded or name in table.dictionary],
         write_statistics=[table.time_column, *(n for n in ("trace_id", "event_id") if n in rows.schema.names)],
         write_page_checksum=True,
-        store_schema=True,
+        # Readers are to find the table's own types, not how a shard held them.
+        store_schema=not coded,
     )
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster.contract.columns import MONEY
+from cluster.contract.words import codes_of, is_encoded
 from models.aggregate import distinct
 from models.aggregate.quantiles import Buckets, Counts, Floats
 
@@ -66,18 +67,21 @@ def group(columns: Sequence[pa.Array]) -> Groups:
     """Groups of rows equal in all `columns` (null equals null), numbered by first appearance in code order.
 
     Args:
-        columns: arrays of one length n > 0, of any type Arrow can dictionary-encode.
+        columns: arrays of one length n > 0, of any type Arrow can dictionary-encode; dictionaries of distinct words.
     """
     ids: Ints = np.zeros(len(columns[0]), dtype=np.int64)
     size = 1
     for column in columns:
-        encoded = pc.dictionary_encode(column, null_encoding="encode")
-        distinct_count = len(encoded.dictionary)
+        if is_encoded(column):
+            codes, distinct_count = codes_of(column)
+        else:
+            encoded = pc.dictionary_encode(column, null_encoding="encode")
+            codes, distinct_count = encoded.indices.to_numpy(), len(encoded.dictionary)
         if distinct_count == 1:
             continue
         if size * distinct_count > _CODE_MAX:
             ids, size = _dense(ids)
-        ids = ids * distinct_count + encoded.indices.to_numpy()
+        ids = ids * distinct_count + codes
         size *= distinct_count
     ids, size = _dense(ids)
     return _ordered(ids, size)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from cluster.contract import event
 from cluster.contract.columns import INSTANT, ROLLUP_DIMENSIONS, ROLLUP_SCHEMA, TOKEN_FIELDS
+from cluster.contract.words import codes_of, is_encoded, plain
 from models.aggregate import quantiles
 from models.aggregate.groups import (
     Groups,
@@ -52,7 +53,7 @@ def roll(batch: pa.RecordBatch | pa.Table, window_us: int) -> pa.Table:
     Two rows share a key only where one could not hold the money of the batch; `merge` takes them like any others.
 
     Args:
-        batch: EVENT_SCHEMA with `counted` set; columns that no measure reads may be absent.
+        batch: EVENT_SCHEMA with `counted` set, columns of words encoded or not; what no measure reads may be absent.
         window_us: window length in microseconds, > 0; windows start at multiples of it since 1970 UTC.
     """
     if batch.num_rows == 0:
@@ -66,7 +67,7 @@ def roll(batch: pa.RecordBatch | pa.Table, window_us: int) -> pa.Table:
 
     firsts = groups.firsts
     columns: Columns = {"window_start": windows.take(firsts).cast(INSTANT)}
-    columns |= {name: column.take(firsts) for name, column in dimensions.items()}
+    columns |= {name: plain(column.take(firsts)) for name, column in dimensions.items()}
     columns |= _counts(batch, counted, groups)
     told = _has(counted, event.COUNTED_TOKENS)
     for name in TOKEN_FIELDS:
@@ -186,5 +187,11 @@ def _has(counted: Ints, bit: int) -> Mask:
 
 
 def _is_in(column: pa.Array, texts: tuple[str, ...]) -> Mask:
-    mask: Mask = pc.is_in(column, value_set=pa.array(texts, pa.string())).to_numpy(zero_copy_only=False)
-    return mask
+    wanted = pa.array(texts, pa.string())
+    if not is_encoded(column):
+        mask: Mask = pc.is_in(column, value_set=wanted).to_numpy(zero_copy_only=False)
+        return mask
+    known = pc.is_in(column.dictionary, value_set=wanted).to_numpy(zero_copy_only=False)
+    # One more, behind the words, for null.
+    found: Mask = np.append(known, False)[codes_of(column)[0]]
+    return found

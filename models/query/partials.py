@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,11 +27,12 @@ NONE: Final = 0
 
 
 class Names:
-    """The values of one dimension and their codes, from 1; one thread adds, many read."""
+    """The values of one dimension and their codes, from 1."""
 
     def __init__(self) -> None:
         self.values: list[str | None] = [None]
         self._codes: dict[str, int] = {}
+        self._adding = threading.Lock()
 
     def codes(self, column: pa.Array) -> Codes:
         """(n,) code of each value; values not met before get the next ones."""
@@ -39,14 +41,17 @@ class Names:
         known[-1] = NONE
         for place, value in enumerate(encoded.dictionary.to_pylist()):
             code = self._codes.get(value)
-            if code is None:
-                code = len(self.values)
-                self.values.append(value)
-                self._codes[value] = code
-            known[place] = code
+            known[place] = self._added(value) if code is None else code
         # The last place stands for null: -1 reaches it.
         found: Codes = known[encoded.indices.fill_null(-1).to_numpy()]
         return found
+
+    def _added(self, value: str) -> int:
+        with self._adding:
+            if value not in self._codes:
+                self.values.append(value)
+                self._codes[value] = len(self.values) - 1
+            return self._codes[value]
 
 
 Dictionaries = Mapping[str, Names]

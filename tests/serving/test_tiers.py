@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluster.tenancy import TenantId, TenantScope
-from models.query.times import DAY_US, HOUR_US, MINUTE_US, format_instant
+from models.query.partials import Partials
+from models.query.plan import Plan, choose
+from models.query.request import parse_metrics
+from models.query.times import DAY_US, HOUR_US, MINUTE_US, Range, format_instant
+from serving import hot_edges
+from serving.hot_edges import Edges
 from serving.hot_rollups import HotState
 from serving.query_engine import QueryEngine
 from tests.serving.small_lake import NOW_US, Lake, event, tenants_apart
@@ -35,14 +42,29 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     return lake
 
 
-@pytest.fixture(scope="module", params=[0.5, 0.0], ids=["in memory", "from files"])
+@pytest.fixture(scope="module", params=["in memory", "at the edges", "from files"])
 def engine(lake: Lake, request: pytest.FixtureRequest) -> Iterator[QueryEngine]:
-    engine = lake.engine(hot_share=request.param)
-    if request.param == 0.0:
+    engine = lake.engine()
+    if request.param == "at the edges":
+        forget_days(engine)
+    elif request.param == "from files":
         # Not even one day: every piece is read from files.
         engine._hot.state = HotState()
     yield engine
     engine.close()
+
+
+def forget_days(engine: QueryEngine) -> None:
+    """Minutes and hours of the newest day alone are in memory."""
+    state = engine._hot.state
+    tiers = {name: tier if name == "rollup_1d" else tier.newest(1) for name, tier in state.tiers.items()}
+    engine._hot.state = replace(state, tiers=tiers)
+
+
+def planned(from_us: int, to_us: int) -> tuple[Plan, Range]:
+    pairs = (("measure", "event_count"), *span(from_us, to_us))
+    request = parse_metrics("aggregate", pairs, now_us=NOW_US)
+    return choose(request, groups_max=100), request.span
 
 
 def ask(engine: QueryEngine, kind: str, *pairs: tuple[str, str]) -> dict[str, Any]:
@@ -105,6 +127,53 @@ def test_the_answer_says_which_tiers_it_is_of(engine: QueryEngine) -> None:
     hours = ask(engine, "timeseries", *span(midnight - DAY_US, midnight), ("granularity", "1h"))
     assert hours["tier"] == "rollup_1h"
     assert ask(engine, "timeseries", *span(midnight - DAY_US, midnight), ("granularity", "5m"))["tier"] == "rollup_1m"
+
+
+def test_the_ends_of_a_range_before_memory_are_read_once_and_kept(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = lake.engine()
+    forget_days(engine)
+    read: list[str] = []
+    reader = hot_edges.read_span
+
+    def counted(path: Path | str, from_us: int, to_us: int) -> pa.Table:
+        read.append(str(path))
+        return reader(path, from_us, to_us)
+
+    monkeypatch.setattr(hot_edges, "read_span", counted)
+    plan, asked = planned(NOW_US - 4 * DAY_US - 90 * MINUTE_US, NOW_US)
+    first = engine._hot.partials(ALPHA, plan, asked)
+    assert first is not None and read
+    told = len(read)
+    again = engine._hot.partials(ALPHA, *planned(NOW_US - 4 * DAY_US - 80 * MINUTE_US, NOW_US))
+    assert again is not None and len(read) == told
+    # A late event brings another file of that hour.
+    lake.seal("alpha", [event(830_000, occurred_at=NOW_US - 4 * DAY_US - 85 * MINUTE_US, counted=127)])
+    engine.refresh()
+    later = engine._hot.partials(ALPHA, plan, asked)
+    assert later is not None and len(read) > told
+    assert rows_of(later) == rows_of(first) + 1
+    # Every minute of days: that is no end of a range.
+    assert engine._hot.partials(ALPHA, replace(plan, tier="rollup_1m"), asked) is None
+    engine.close()
+
+
+def rows_of(partials: Partials) -> int:
+    return sum(int(one.numbers("event_count")[rows].sum()) for _, one, rows in partials.blocks)
+
+
+def test_what_is_kept_of_ends_is_bounded(lake: Lake) -> None:
+    engine = lake.engine()
+    forget_days(engine)
+    state = engine._hot.state
+    edges = Edges(state.names, memory_bytes=20_000)
+    engine._hot.state = replace(state, edges=edges)
+    for hour in range(60):
+        end_us = NOW_US - 2 * DAY_US - hour * HOUR_US
+        found = engine._hot.partials(ALPHA, *planned(end_us - 3 * DAY_US - MINUTE_US, end_us))
+        assert found is not None
+        assert edges._used_bytes <= 20_000 or len(edges._kept) == 1
+    assert len(edges._kept) < 60
+    engine.close()
 
 
 def test_memory_follows_commits_rolls_and_rewrites(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from cluster.contract.coerce import DOCUMENT_FIELDS, NUMBER_FIELDS, ROW_FIELDS
 from cluster.contract.columns import LATER_COLUMNS, TOKEN_FIELDS
-from cluster.contract.documents import merged
+from cluster.contract.documents import all_objects, merged
 from cluster.contract.rows import DecodeContext, Mask, RawRows
 from cluster.contract.vocabulary import canonical_field
 from cluster.errors import BodyTooLarge, BodyUnreadable
@@ -200,7 +200,7 @@ def _documents(column: pa.Array) -> tuple[pa.Array, Mask]:
         made = [None if value is None else _json(value).decode() for value in values]
         return pa.array(made, pa.string()), np.zeros(len(made), np.bool_)
     texts, bad = _cast(column, pa.string())
-    if _all_json(texts):
+    if all_objects(texts) or _all_json(texts):
         return texts, bad
     cells: list[str | None] = []
     for row, text in enumerate(texts.to_pylist()):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -83,6 +85,27 @@ def test_nine_decimals_survive_exactly(amount: Decimal) -> None:
     column, bad = read_money(pa.array([str(amount)]))
     assert column.to_pylist() == [amount]
     assert not bad.any()
+
+
+_DOLLARS = st.floats(0, 2e8) | st.floats(0, 1e-6) | st.integers(0, 10**15).map(lambda nano: nano / 1e9)
+
+
+@given(st.lists(_DOLLARS, min_size=1))
+def test_a_double_is_the_amount_of_its_shortest_text(amounts: list[float]) -> None:
+    column, bad = read_money(pa.array(amounts))
+    wanted = [money_of(repr(amount)) for amount in amounts]
+    assert column.to_pylist() == wanted
+    np.testing.assert_array_equal(bad, [amount is None for amount in wanted])
+
+
+def test_doubles_at_a_half_of_the_last_decimal_are_rounded_by_their_text() -> None:
+    halves = [0.0000000005, 0.0000000015, 0.0000000025, 12.3456789125, 0.1000000005, -0.0]
+    column, bad = read_money(pa.array([*halves, None, 3.0]))
+    assert column.to_pylist() == [*map(money_of, map(repr, halves)), None, money_of("3")]
+    assert not bad.any()
+    column, bad = read_money(pa.array([math.nan, math.inf, -1.0, 1e300, 0.5]))
+    assert bad.tolist() == [True, True, True, True, False]
+    assert column.to_pylist()[-1] == money_of("0.5")
 
 
 @pytest.mark.parametrize("sent", ["1e999999999", "9" * 64, "-1", "nan", "1_0"])
