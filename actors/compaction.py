@@ -14,8 +14,8 @@ from deltalake.transaction import RemoveAction
 
 from cluster.lake.commit import TableWriter
 from cluster.lake.scan import read_rows
-from cluster.lake.stage import ROW_GROUP_ROWS, StagedFile, stage
-from cluster.lake.tables import TABLES, Table
+from cluster.lake.stage import StagedFile, stage
+from cluster.lake.tables import ROW_GROUP_ROWS, TABLES, Table
 from cluster.settings import Settings
 from models.aggregate.rollup import merge
 

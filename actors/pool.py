@@ -14,7 +14,7 @@ import ray
 import structlog
 from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayTaskError
 
-from actors.accounts import Account, settle
+from actors.accounts import Account, History, settle
 from actors.detector_host import DetectorHost
 from actors.hosts import (
     COMMITTER_THREADS,
@@ -28,7 +28,7 @@ from actors.hosts import (
 from actors.lanes import Lane
 from cluster.contract.packing import pack
 from cluster.errors import Unavailable
-from cluster.lake.counts import committed_counts
+from cluster.lake.counts import CommittedCounts
 from cluster.settings import Settings
 from cluster.tenancy import TenantId
 from cluster.topology import split
@@ -110,6 +110,7 @@ class ShardPool:
     def __init__(self, settings: Settings, shards: list[Any]) -> None:
         self._settings = settings
         self.shards = shards
+        self._counts = CommittedCounts(Path(settings.lake))
         self._lanes = [Lane(number, shard) for number, shard in enumerate(shards)]
 
     @classmethod
@@ -186,16 +187,20 @@ class ShardPool:
         Raises:
             Unavailable: a shard or the committer does not answer, so no sound sum can be given.
         """
-        before = await self._all_shards()
-        try:
-            actor = _get_actor(committer_name(self._settings.region), self._settings.namespace)
-            positions = await asyncio.wait_for(_answer(actor.positions.remote()), 5.0)
-        except (RayActorError, RayTaskError, TimeoutError, ValueError) as error:
-            raise Unavailable("the committer does not answer", retry_after_s=2.0) from error
+        # Both before the snapshot: each names journals whose sequences it is asked for.
+        before, positions = await asyncio.gather(self._all_shards(), self._positions())
         journals = {journal for one in before for journal in one["history"]} | set(positions)
-        committed = await asyncio.to_thread(committed_counts, Path(self._settings.lake), sorted(journals))
+        committed = await asyncio.to_thread(self._counts.newest, sorted(journals))
         # Asked again after the snapshot: a shard knows the count at every seal a snapshot may stand at.
         return settle(await self._all_shards(), positions, committed)
+
+    async def _positions(self) -> Mapping[str, History]:
+        try:
+            actor = _get_actor(committer_name(self._settings.region), self._settings.namespace)
+            positions: Mapping[str, History] = await asyncio.wait_for(_answer(actor.positions.remote()), 5.0)
+        except (RayActorError, RayTaskError, TimeoutError, ValueError) as error:
+            raise Unavailable("the committer does not answer", retry_after_s=2.0) from error
+        return positions
 
     async def _all_shards(self) -> list[dict[str, Any]]:
         shards = await self.status()

@@ -166,6 +166,13 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
+def _unix_socket() -> socket.socket:
+    # Bound and connected here: uvloop, which doors run on, takes no path of the abstract space.
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    end.setblocking(False)
+    return end
+
+
 class LineEnd:
     """The engine's end: opened when a door asks for its name."""
 
@@ -184,9 +191,12 @@ class LineEnd:
         async with self._opening:
             if self._server is None and hasattr(socket, "SO_PEERCRED"):
                 # In Linux' abstract space: no file that stays behind, and no limit of the folder's length.
-                self._name = f"\0hub-line-{secrets.token_hex(16)}"
+                name = f"\0hub-line-{secrets.token_hex(16)}"
+                end = _unix_socket()
+                end.bind(name)
                 loop = asyncio.get_running_loop()
-                self._server = await loop.create_unix_server(lambda: _EngineEnd(self._methods), path=self._name)
+                self._server = await loop.create_unix_server(lambda: _EngineEnd(self._methods), sock=end)
+                self._name = name
             return self._name
 
     def close(self) -> None:
@@ -244,7 +254,9 @@ class Line:
         try:
             name = await self._name()
             if name:
-                _, self._end = await asyncio.get_running_loop().create_unix_connection(_DoorEnd, path=name)
+                loop, end = asyncio.get_running_loop(), _unix_socket()
+                await loop.sock_connect(end, name)
+                _, self._end = await loop.create_unix_connection(_DoorEnd, sock=end)
         # No line is no fault: there is the handle, and another try a second later.
         except Exception as error:
-            _log.info("no_engine_line", error=str(error)[:200])
+            _log.warning("no_engine_line", error=str(error)[:200])

@@ -8,9 +8,12 @@ from typing import Any, Final, Generic, TypeVar
 
 from actors.accounts import Account
 from cluster.clock import Clock
+from cluster.errors import HubError
 from serving.reception import Pool
 
 KEEP_S: Final = 0.5
+# What somebody asked for within this time is read again before they ask.
+_WATCHED_S: Final = 10.0
 
 Value = TypeVar("Value")
 
@@ -18,13 +21,36 @@ Value = TypeVar("Value")
 class _Reading(Generic[Value]):
     """One answer kept for a moment; many askers at once make one question."""
 
-    def __init__(self, ask: Callable[[], Awaitable[Value]], clock: Clock) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[Value]], clock: Clock, *, ahead: bool = False) -> None:
+        """
+        Args:
+            ahead: an answer that takes tens of milliseconds is kept fresh while somebody looks.
+        """
         self._ask = ask
         self._clock = clock
+        self._ahead = ahead
         self._lock = asyncio.Lock()
         self._kept: tuple[Value, float] | None = None
+        self._asked_s = float("-inf")
+        self._renewing: asyncio.Task[None] | None = None
 
     async def value(self) -> Value:
+        self._asked_s = self._clock.monotonic_s()
+        value = await self._value()
+        if self._ahead and (self._renewing is None or self._renewing.done()):
+            self._renewing = asyncio.get_running_loop().create_task(self._renew())
+        return value
+
+    async def _renew(self) -> None:
+        while self._clock.monotonic_s() - self._asked_s < _WATCHED_S:
+            await asyncio.sleep(KEEP_S)
+            try:
+                await self._value()
+            except HubError:
+                # Whoever asks next is told what is wrong.
+                return
+
+    async def _value(self) -> Value:
         async with self._lock:
             if self._kept is not None and self._clock.monotonic_s() < self._kept[1]:
                 return self._kept[0]
@@ -42,7 +68,7 @@ class Readings:
     def __init__(self, pool: Pool, clock: Clock) -> None:
         self._shards: _Reading[Sequence[Mapping[str, Any]]] = _Reading(pool.status, clock)
         self._committer: _Reading[Mapping[str, Any]] = _Reading(pool.committer, clock)
-        self._ledger: _Reading[Mapping[str, Account]] = _Reading(pool.ledger, clock)
+        self._ledger: _Reading[Mapping[str, Account]] = _Reading(pool.ledger, clock, ahead=True)
 
     async def shards(self) -> Sequence[Mapping[str, Any]]:
         """State of each shard; one that does not answer is named "away"."""

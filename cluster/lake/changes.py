@@ -17,6 +17,10 @@ Partition = tuple[str, str]
 _EPOCH: Final = date(1970, 1, 1)
 
 
+class _Checkpoint(msgspec.Struct):
+    version: int
+
+
 class TableUnreadable(HubError):
     """The table uses a feature that reading its files directly would get wrong."""
 
@@ -43,6 +47,23 @@ class Changes:
     def partitions(self) -> frozenset[Partition]:
         """All of which any row came or went."""
         return frozenset(partition for partition, _ in self.appended) | self.rewritten | self.expired
+
+
+def has_newer(root: Path, version: int) -> bool:
+    """Whether the table has a version after this one. Two looks at files, where listing a long log takes milliseconds.
+
+    Args:
+        root: folder of the table.
+    """
+    log = root / "_delta_log"
+    if (log / f"{version + 1:020d}.json").exists():
+        return True
+    # Whoever is far behind finds the next versions cleaned up, but then there is a later checkpoint.
+    try:
+        told = msgspec.json.decode((log / "_last_checkpoint").read_bytes(), type=_Checkpoint)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return not (log / f"{version:020d}.json").exists()
+    return told.version > version
 
 
 def changes(root: Path, first: int, last: int) -> Changes | None:

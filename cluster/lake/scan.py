@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from cluster.contract.columns import INSTANT
-from cluster.lake.changes import TableUnreadable, inside
+from cluster.lake.changes import TableUnreadable, has_newer, inside
 from cluster.lake.expired import NOTHING, expired
 from cluster.lake.tables import MINUTES, TABLES, uri
 from cluster.tenancy import TenantScope
@@ -176,7 +176,8 @@ class TableReader:
             self._handle = DeltaTable(str(self._root))
             return self._handle
         try:
-            self._handle.update_incremental()
+            if has_newer(self._root, int(self._handle.version())):
+                self._handle.update_incremental()
         except DeltaError:
             # We fell so far behind that the log before the last checkpoint was cleaned up.
             self._handle = DeltaTable(str(self._root))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import orjson
 import pyarrow as pa
@@ -14,8 +13,6 @@ import pyarrow.parquet as pq
 from cluster.clock import format_rfc3339
 from cluster.lake.files import make_folder, sync_file, sync_folder
 from cluster.lake.tables import Table
-
-ROW_GROUP_ROWS: Final = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ def write_parquet(path: Path, table: Table, rows: pa.Table) -> None:
     pq.write_table(
         rows,
         path,
-        row_group_size=ROW_GROUP_ROWS,
+        row_group_size=table.row_group_rows,
         compression="zstd",
         compression_level=1,
         use_dictionary=[name for name in rows.schema.names if name in coded or name in table.dictionary],

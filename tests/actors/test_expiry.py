@@ -17,7 +17,7 @@ from actors.expiry import Expiry
 from actors.rollover import COARSE, Rollover
 from cluster.errors import RequestInvalid
 from cluster.lake.commit import TableWriter
-from cluster.lake.counts import committed_counts
+from cluster.lake.counts import CommittedCounts
 from cluster.lake.tables import TABLES
 from cluster.retention import Retention
 from cluster.tenancy import TenantId, TenantScope
@@ -102,7 +102,7 @@ def test_each_tier_holds_its_days_and_every_sum_of_them(ages: Ages) -> None:
 
 
 def test_the_ledger_counts_what_expired(ages: Ages) -> None:
-    committed = committed_counts(ages.lake.settings.lake, ["journal-alpha", "journal-brief"])
+    committed = CommittedCounts(ages.lake.settings.lake).newest(["journal-alpha", "journal-brief"])
     accepted = {tenant: sum(n for (owner, _), n in ages.requests.items() if owner == tenant) for tenant in KEPT}
     positions = {
         f"journal-{tenant}": [(committed.sequences[f"journal-{tenant}"], {tenant: accepted[tenant]})] for tenant in KEPT
@@ -184,9 +184,9 @@ def test_raw_questions_say_what_is_missing(ages: Ages) -> None:
 
 
 def test_a_second_look_removes_nothing(ages: Ages) -> None:
-    before = committed_counts(ages.lake.settings.lake, [])
+    before = CommittedCounts(ages.lake.settings.lake).newest([])
     assert ages.expiry.expire(KEPT) == 0
-    assert committed_counts(ages.lake.settings.lake, []) == before
+    assert CommittedCounts(ages.lake.settings.lake).newest([]) == before
 
 
 def test_minutes_wait_until_hours_and_days_have_them(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from actors.recovery import recover, write_totals
 from actors.shard import Shard
 from cluster.clock import SystemClock
 from cluster.errors import Fenced, HubError, ShardFull, Unavailable
-from cluster.lake.counts import committed_counts
+from cluster.lake.counts import CommittedCounts
 from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT
 from tests.actors.batches import dead_letters, events
@@ -59,7 +59,7 @@ class Hub:
     def account(self) -> dict[str, int]:
         positions = self.committer.positions()
         ledger = self.shard.ledger()
-        committed = committed_counts(self.settings.lake, sorted({*positions, str(ledger["journal"])}))
+        committed = CommittedCounts(self.settings.lake).newest(sorted({*positions, str(ledger["journal"])}))
         return settle([self.shard.ledger()], positions, committed)["default"].as_dict()
 
 
@@ -259,7 +259,7 @@ def test_admission_waits_for_nobody_while_a_commit_hangs(settings: Settings) -> 
     held.set()
     shard.drain()
     committer.drain()
-    assert committed_counts(settings.lake, []).rows == {"default": 5}
+    assert CommittedCounts(settings.lake).newest([]).rows == {"default": 5}
 
 
 def test_a_journal_that_returns_from_a_lost_node_doubles_nothing(
@@ -286,7 +286,7 @@ def test_a_journal_that_returns_from_a_lost_node_doubles_nothing(
     assert back.admit("default", events(["a", "c", "d"]).serialize(), None) == (1, 2)
     back.drain()
     positions = committer.positions()
-    committed = committed_counts(settings.lake, sorted(positions))
+    committed = CommittedCounts(settings.lake).newest(sorted(positions))
     account = settle([back.ledger()], positions, committed)["default"]
     committer.drain()
     assert (account.accepted, account.committed, account.in_flight, account.difference) == (4, 4, 0, 0)
@@ -302,4 +302,4 @@ def test_an_incarnation_that_was_replaced_commits_nothing_more(settings: Setting
     zombie.drain()
     committer.drain()
     assert [type(error) for error in fatal] == [Fenced]
-    assert committed_counts(settings.lake, []).rows == {}
+    assert CommittedCounts(settings.lake).newest([]).rows == {}

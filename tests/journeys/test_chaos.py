@@ -18,7 +18,7 @@ from actors.sealer import stage_buffer
 from actors.shard import Shard
 from cluster.clock import SystemClock
 from cluster.errors import CommitLost
-from cluster.lake.counts import committed_counts
+from cluster.lake.counts import CommittedCounts
 from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT
 from tests.actors.batches import events
@@ -109,6 +109,6 @@ def test_clocks_that_jump_an_hour_both_ways_lose_and_double_nothing(tmp_path: Pa
             shard = Shard(settings, 0, shards=1, commits=committer, clock=clock)
     shard.drain()
     committer.drain()
-    committed = committed_counts(settings.lake, []).rows[DEFAULT_TENANT]
+    committed = CommittedCounts(settings.lake).newest([]).rows[DEFAULT_TENANT]
     ledger = {"accepted": counts.accepted, "committed": committed, "difference": 0, "in_flight": 0}
     assert differences(settings.lake, told, ledger) == []

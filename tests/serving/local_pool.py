@@ -14,7 +14,7 @@ from actors.pool import Admitted
 from actors.shard import Shard
 from cluster.clock import Clock
 from cluster.contract.packing import pack
-from cluster.lake.counts import committed_counts
+from cluster.lake.counts import CommittedCounts
 from cluster.settings import Settings
 from cluster.tenancy import TenantId
 from cluster.topology import split
@@ -54,7 +54,7 @@ class LocalPool:
         shards = await self.status()
         positions = self._committer.positions()
         journals = {str(shard["journal"]) for shard in shards} | set(positions)
-        return settle(shards, positions, committed_counts(self._settings.lake, sorted(journals)))
+        return settle(shards, positions, CommittedCounts(self._settings.lake).newest(sorted(journals)))
 
     def drain_shards(self) -> None:
         """Commit everything; the shards refuse from now on."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 from cluster.clock import ManualClock
 from cluster.errors import RequestInvalid
@@ -51,7 +52,10 @@ def run(work: Callable[[Line, LineEnd, Engine], Awaitable[None]]) -> None:
         line.close()
         end.close()
 
-    asyncio.run(whole())
+    # Doors run on uvloop, which has limits of its own, engines on asyncio's loop.
+    for loop in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(whole())
 
 
 def test_answers_come_back_to_who_asked() -> None:
