@@ -24,6 +24,8 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _CODE_MAX: Final = 2**62
+# A table of all possible values is filled faster than values are sorted, up to so many entries for each value.
+_DENSE_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def histograms(groups: Ints, count: int, buckets: Buckets, counts: Counts | None
     span = int(buckets.max()) - low + 1
     cells = groups * span + (buckets.astype(np.int64) - low)
     if counts is None:
-        keys, sums = np.unique(cells, return_counts=True)
+        keys, sums = _counted(cells, count * span)
     else:
         order = np.argsort(cells, kind="stable")
         ordered = cells[order]
@@ -149,9 +151,7 @@ def sketches_of(groups: Groups, names: pa.Array) -> pa.Array:
     told = encoded.dictionary.to_pylist()
     present = np.asarray(names.is_valid())
     codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
-    # Sorted and compared by neighbour: np.unique without counts hashes, ten times slower on pairs mostly distinct.
-    pairs = np.sort(groups.ids[present] * len(told) + codes[present])
-    pairs = pairs[_edges(pairs)]
+    pairs = _distinct(groups.ids[present] * len(told) + codes[present], groups.count * len(told))
     owners, members = pairs // len(told), (pairs % len(told)).tolist()
     edges = np.searchsorted(owners, np.arange(groups.count + 1)).tolist()
     sketches = [
@@ -184,6 +184,26 @@ def money_of(nano: Ints) -> pa.Array:
     """decimal(18,9) column of (n,) int64 nano-dollars below 10^18."""
     wide = np.ascontiguousarray(np.stack((nano, nano >> 63), axis=1))
     return pa.Array.from_buffers(MONEY, nano.size, [None, pa.py_buffer(wide)])
+
+
+def _counted(cells: Ints, size: int) -> tuple[Ints, Ints]:
+    """Distinct values of [0, size), rising, and how often each is there."""
+    if size > _DENSE_MAX * cells.size:
+        return np.unique(cells, return_counts=True)
+    counts = np.bincount(cells, minlength=size)
+    keys = np.flatnonzero(counts)
+    return keys, counts[keys]
+
+
+def _distinct(cells: Ints, size: int) -> Ints:
+    """Distinct values of [0, size), rising."""
+    if size > _DENSE_MAX * cells.size:
+        # Sorted and compared by neighbour: np.unique without counts hashes, ten times slower on values mostly distinct.
+        ordered = np.sort(cells)
+        return ordered[_edges(ordered)]
+    found = np.zeros(size, np.bool_)
+    found[cells] = True
+    return np.flatnonzero(found)
 
 
 def _edges(ordered: Ints) -> Mask:
