@@ -25,6 +25,7 @@ from actors.trimming import Trimming
 from cluster.clock import Clock
 from cluster.contract.columns import DEAD_LETTER_SCHEMA
 from cluster.contract.packing import pack, unpack
+from cluster.contract.words import spared_bytes
 from cluster.errors import Busy, HubError, JournalCorrupt, JournalFailed, ShardFull, Unavailable
 from cluster.lake.files import free_bytes
 from cluster.settings import Settings
@@ -195,8 +196,10 @@ class Shard:
             self._fail(error)
             raise
         kept = pa.ipc.read_record_batch(payload, batch.schema) if dead else unpack(payload, encode=True)
-        self._buffer.add(tenant, kept, keys, dead=dead, size_bytes=payload.size, now_s=self._clock.monotonic_s())
-        self._held_bytes += payload.size
+        # A seal is staged in memory: its bound is on rows as they are written, however short they are held.
+        size = payload.size + (0 if dead else spared_bytes(kept))
+        self._buffer.add(tenant, kept, keys, dead=dead, size_bytes=size, now_s=self._clock.monotonic_s())
+        self._held_bytes += size
 
     def _make_durable(self, position: int, sequence: int) -> None:
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
@@ -20,7 +22,13 @@ from serving.turns import Turns
 
 Answered = TypeVar("Answered")
 
-_POOL_THREADS: Final = 4
+_POOL_THREADS: Final = 8
+# Of them, for one owner.
+_SHARE: Final = 3
+# Scans that run at a time, beside everything else.
+_SCANS: Final = 2
+# SQL over more bytes of files than this is a scan.
+_SCAN_BYTES: Final = 32 * 1024 * 1024
 _BUSY_RETRY_S: Final = 1.0
 # A file that was compacted away, or a hot day that was replaced, between planning and reading: plan again.
 _MOVED: Final = (duckdb.IOException, duckdb.CatalogException, duckdb.TransactionException)
@@ -28,7 +36,11 @@ _ATTEMPTS: Final = 3
 
 
 class Database:
-    """Runs questions one to a thread; each sees one consistent state of the in-memory tables."""
+    """Runs questions one to a thread; each sees one consistent state of the in-memory tables.
+
+    Scans, and the workers that DuckDB adds to a question, get the processor when nothing else wants it: who asks for a
+    month of raw events waits a little longer, and everybody else as long as without.
+    """
 
     def __init__(self, lake: Path, *, threads: int, memory_bytes: int, queue: int, clock: Clock) -> None:
         """
@@ -38,6 +50,7 @@ class Database:
             memory_bytes: DuckDB's limit, in-memory tables included. Nothing is spilled to disk.
             queue: questions that may be running or waiting.
         """
+        before = _threads()
         self.connection = duckdb.connect(
             ":memory:",
             config={
@@ -56,7 +69,11 @@ class Database:
         self.connection.execute(f"SET allowed_directories = ['{folder}/']")
         self.connection.execute("SET enable_external_access = false")
         self.connection.execute("SET lock_configuration = true")
+        # Its workers come first, then threads that read ahead for everybody.
+        for thread in sorted(_threads() - before)[: threads - 1]:
+            step_back(thread)
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="query")
+        self._scans = ThreadPoolExecutor(_SCANS, thread_name_prefix="scan", initializer=step_back)
         self._local = threading.local()
         self._queue = queue
         self._clock = clock
@@ -71,7 +88,7 @@ class Database:
         It is called again from the start when the files it read were replaced meanwhile.
 
         Args:
-            owner: who asks; owners take turns, and one thread is left to the others however much one asks.
+            owner: who asks; owners take turns, and threads are left to the others however much one asks.
 
         Raises:
             Busy: the queue, or the owner's half of it, is full; nothing was started.
@@ -82,7 +99,7 @@ class Database:
             raise Busy("too many questions are waiting", retry_after_s=_BUSY_RETRY_S, hint="Ask again in a second.")
         self._open[owner] += 1
         until_s = self._clock.monotonic_s() + timeout_s
-        share = self._shares.setdefault(owner, asyncio.Semaphore(_POOL_THREADS - 1))
+        share = self._shares.setdefault(owner, asyncio.Semaphore(_SHARE))
         try:
             async with share, self._turns.turn(owner):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question, until_s)
@@ -94,13 +111,14 @@ class Database:
     def close(self) -> None:
         """Stop taking questions and free the memory."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._scans.shutdown(wait=True, cancel_futures=True)
         self.connection.close()
 
     def _answer(self, question: Callable[[Run], Answered], until_s: float) -> Answered:
         try:
             for attempt in range(_ATTEMPTS):
                 try:
-                    with _OneState(self._cursor, self._clock, until_s) as run:
+                    with _OneState(self._cursor, self._scans, self._clock, until_s) as run:
                         return question(run)
                 except _MOVED:
                     if attempt == _ATTEMPTS - 1:
@@ -124,29 +142,48 @@ class Database:
 class _OneState:
     """Runs SQL in one transaction until a deadline. Begun with the first SELECT: most questions need none."""
 
-    def __init__(self, cursor: Callable[[], duckdb.DuckDBPyConnection], clock: Clock, until_s: float) -> None:
+    def __init__(
+        self, cursor: Callable[[], duckdb.DuckDBPyConnection], scans: Executor, clock: Clock, until_s: float
+    ) -> None:
         self._take = cursor
+        self._scans = scans
         self._clock = clock
         self._until_s = until_s
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._watch: threading.Timer | None = None
 
     def __enter__(self) -> _OneState:
-        if self._until_s <= self._clock.monotonic_s():
-            raise QueryTimeout("the question waited past its deadline")
+        self._check()
         return self
 
     def __call__(self, sql: Fragment) -> Result:
-        if self._cursor is None:
-            self._cursor = self._begun()
-        rows = self._cursor.execute(sql.text, list(sql.parameters)).fetchall()
-        return Result(tuple(column[0] for column in self._cursor.description or ()), rows)
+        cursor = self._cursor = self._cursor or self._begun()
+        return self._scanned(cursor, sql) if _file_bytes(sql) > _SCAN_BYTES else _rows(cursor, sql)
+
+    def _scanned(self, cursor: duckdb.DuckDBPyConnection, sql: Fragment) -> Result:
+        def scan() -> Result:
+            # The watch ends what runs, not what has yet to begin.
+            self._check()
+            return _rows(cursor, sql)
+
+        scanning = self._scans.submit(scan)
+        try:
+            return scanning.result(timeout=max(0.0, self._until_s - self._clock.monotonic_s()))
+        except TimeoutError:
+            scanning.cancel()
+            # One that runs is being interrupted; the cursor is free once it has ended.
+            wait([scanning])
+            raise QueryTimeout("the question ran past its deadline and was cancelled") from None
 
     def __exit__(self, *_: object) -> None:
         if self._watch is not None:
             self._watch.cancel()
         if self._cursor is not None:
             self._cursor.rollback()
+
+    def _check(self) -> None:
+        if self._until_s <= self._clock.monotonic_s():
+            raise QueryTimeout("the question waited past its deadline")
 
     def _begun(self) -> duckdb.DuckDBPyConnection:
         cursor = self._take()
@@ -155,3 +192,32 @@ class _OneState:
         self._watch.start()
         cursor.begin()
         return cursor
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, sql: Fragment) -> Result:
+    rows = cursor.execute(sql.text, list(sql.parameters)).fetchall()
+    return Result(tuple(column[0] for column in cursor.description or ()), rows)
+
+
+def _file_bytes(sql: Fragment) -> int:
+    """Size of the files a text names; those that went away are found out by reading them."""
+    size = 0
+    for given in sql.parameters:
+        for path in given if isinstance(given, list) else ():
+            with suppress(OSError):
+                size += Path(path).stat().st_size
+    return size
+
+
+def step_back(thread: int = 0) -> None:
+    """Give a thread of this process, 0 for this one, the processor only when nobody else wants it."""
+    # Where the system knows no such class, it goes on as all others do.
+    with suppress(AttributeError, OSError):
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _threads() -> frozenset[int]:
+    """Threads of this process; none where the system does not tell."""
+    with suppress(OSError):
+        return frozenset(int(entry.name) for entry in Path("/proc/self/task").iterdir())
+    return frozenset()

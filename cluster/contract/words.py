@@ -22,6 +22,7 @@ ENCODED_ROWS_MIN: Final = 256
 # Indices on the way are 16 bits wide.
 _WORDS_MAX: Final = 1 << 15
 _SAMPLE_ROWS: Final = 256
+_SHORT_BYTES: Final = 64
 # Names of one thing each.
 _DISTINCT: Final = frozenset(("event_id", "trace_id", "span_id", "parent_span_id", "request_id"))
 ENCODABLE: Final = frozenset(
@@ -58,6 +59,20 @@ def codes_of(column: pa.DictionaryArray) -> tuple[Codes, int]:
         return column.indices.to_numpy().astype(np.int64), count
     indices = np.asarray(column.indices.cast(pa.int64()).fill_null(count))
     return indices, count + 1
+
+
+def spared_bytes(batch: pa.RecordBatch) -> int:
+    """Bytes that the words of an encoded batch would take in every row: what whoever decodes it has to hold."""
+    return sum(_spared(column) for column in batch.columns if is_encoded(column))
+
+
+def _spared(column: pa.DictionaryArray) -> int:
+    lengths = np.append(pc.binary_length(column.dictionary).to_numpy(), np.int32(0))
+    if len(lengths) == 2:
+        # Names of one word for all are short; a document need not be.
+        width = int(lengths[0])
+        return width * len(column) if width > _SHORT_BYTES else 0
+    return int(lengths[codes_of(column)[0]].sum(dtype=np.int64))
 
 
 def joined(batches: Sequence[pa.RecordBatch]) -> pa.Table:

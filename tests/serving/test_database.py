@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cluster.clock import SystemClock
-from cluster.errors import Busy
+from cluster.errors import Busy, QueryTimeout
 from models.query.sql import Fragment, Run
 from serving.database import Database
 
@@ -73,3 +76,39 @@ def test_one_that_goes_away_while_it_waits_leaves_its_place(database: Database) 
         assert await asyncio.gather(*asked[:-1], again) == [1_000] * (QUEUE // 2)
 
     asyncio.run(crowd())
+
+
+def test_scans_step_back_and_end_at_their_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"number": range(1_000)}), tmp_path / "rows.parquet")
+    monkeypatch.setattr("serving.database._SCAN_BYTES", 0)
+    before = {entry.name for entry in Path("/proc/self/task").iterdir()}
+    database = Database(tmp_path, threads=2, memory_bytes=256 * 1024 * 1024, queue=QUEUE, clock=SystemClock())
+    files = [str(tmp_path / "rows.parquet")]
+    added = {entry.name for entry in Path("/proc/self/task").iterdir()} - before
+    classes = [os.sched_getscheduler(int(thread)) for thread in added]
+    assert classes.count(os.SCHED_IDLE) == 1  # DuckDB's second worker
+    told: list[int] = []
+
+    def scan(run: Run) -> int:
+        told.append(os.sched_getscheduler(0))
+        ((count,),) = run(Fragment("SELECT count(*) FROM read_parquet(?)", (files,))).rows
+        told.append(max(os.sched_getscheduler(thread.native_id or 0) for thread in threading.enumerate()))
+        return int(count)
+
+    def endless(run: Run) -> int:
+        ((count,),) = run(
+            Fragment("SELECT count(*) FROM read_parquet(?) AS a, range(10_000_000_000) AS b", (files,))
+        ).rows
+        return int(count)
+
+    async def whole() -> None:
+        assert await database.ask(scan, owner="alpha", timeout_s=60.0) == 1_000
+        crowd = [database.ask(endless, owner=owner, timeout_s=0.5) for owner in ("alpha", "beta", "gamma")]
+        ended = await asyncio.gather(*crowd, return_exceptions=True)
+        assert [type(one) for one in ended] == [QueryTimeout] * 3
+        # Nothing of them is left.
+        assert await database.ask(scan, owner="alpha", timeout_s=60.0) == 1_000
+
+    asyncio.run(whole())
+    assert told == [os.SCHED_OTHER, os.SCHED_IDLE] * 2
+    database.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from actors.calls import count
 from actors.seen import Seen
 from cluster.contract.columns import EVENT_SCHEMA
 from cluster.contract.packing import pack, unpack
-from cluster.contract.words import ENCODABLE, ENCODED_ROWS_MIN, encoded, is_encoded, joined, plain
+from cluster.contract.words import ENCODABLE, ENCODED_ROWS_MIN, encoded, is_encoded, joined, plain, spared_bytes
 from cluster.lake.stage import stage
 from cluster.lake.tables import TABLES
 from cluster.tenancy import TenantId
@@ -81,6 +82,18 @@ def test_few_words_take_two_bytes_a_row() -> None:
     wide = pack(rows(1, 5_000, words=4_000)).size / 5_000
     assert narrow < 130
     assert wide > 2 * narrow
+
+
+def test_what_decoding_takes_is_known_before() -> None:
+    document = '{"note":"' + "x" * 10_000 + '"}'
+    batch = rows(3, 2_000, words=5)
+    place = EVENT_SCHEMA.get_field_index("attributes")
+    held = travelled(batch.set_column(place, EVENT_SCHEMA.field(place), pa.repeat(document, 2_000)))
+    assert pack(held).size < 1_000_000
+    assert spared_bytes(held) > 2_000 * 10_000
+    texts = [plain(column) for column in travelled(batch) if is_encoded(column) and len(column.dictionary) > 1]
+    assert spared_bytes(travelled(batch)) == sum(pc.sum(pc.binary_length(one)).as_py() for one in texts)
+    assert spared_bytes(rows(3, 10, words=2)) == 0
 
 
 def test_words_that_hardly_repeat_stay_as_they_are() -> None:
