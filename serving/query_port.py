@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -23,6 +24,8 @@ from serving.sql_job import SqlRows
 from serving.sql_request import SqlRequest
 
 Answered = TypeVar("Answered")
+
+SWITCH_INTERVAL_S: Final = 0.0005
 
 _ASKED_OVER_LINE: Final = (
     *("query", "batch", "search", "traces", "trace", "dead_letters", "sql", "catalog", "ledger_committed", "moved"),
@@ -82,6 +85,8 @@ class QueryReplica:
     """A query engine in a Serve replica of its own."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        # A scan that turns its rows into Python objects hands the interpreter to a short question at once.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         settings = Settings.from_environment(environment)
         self._engine = QueryEngine(settings, SystemClock())
         self._engine.start()

@@ -32,6 +32,7 @@ from cluster.tenancy import DEFAULT_TENANT, TenantId, TenantScope
 from models.aggregate.rollup import MINUTE_US
 from models.query.times import format_instant
 from serving.query_engine import QueryEngine
+from serving.query_port import SWITCH_INTERVAL_S
 from tests.bench.connections import Connections
 from tests.bench.query_rival import compared
 from tests.bench.query_rows import DAY_US, Recorded, fill, recorded, slices
@@ -169,7 +170,10 @@ def quantiles(values_ms: Sequence[float]) -> dict[str, float]:
 
 def main(arguments: list[str]) -> dict[str, Any]:
     """Run the benchmark and print its figures as JSON; see `--help`."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.fairness and not options.lake and os.environ.get("HUB_URL") and not options.beside_key:
+        parser.error("--fairness over HTTP needs --beside-key, a key of another tenant")
     known = recorded(options.data)
     tenants = [DEFAULT_TENANT, *(TenantId(f"bench-{number}") for number in range(1, options.tenants))]
     if options.fill:
@@ -211,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--think", type=float, default=0.0, help="mean seconds a client waits before each question")
     parser.add_argument("--live", action="store_true", help="ranges end now, as on a page, so that a cache may answer")
     parser.add_argument("--fairness", action="store_true", help="one tenant beside another that scans raw events")
+    parser.add_argument("--beside-key", default="", help="over HTTP: key of the other tenant, which scans")
     parser.add_argument("--rival", action="store_true", help="the same questions to chDB, two threads each")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser
@@ -224,6 +229,8 @@ async def _runs(ask: Ask, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 async def _in_process(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    # As the replica has it.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     engine = QueryEngine(Settings(data=folder), SystemClock())
     start_s = time.perf_counter()
     engine.refresh()
@@ -264,6 +271,20 @@ async def _over_http(url: str, key: str, options: argparse.Namespace) -> dict[st
         counted = await hub.get(f"/api/v1/metrics/aggregates?measure=event_count&from=-{options.days + 1}d")
         events = json.loads(counted)["rows"][0]["values"]["event_count"]
     figures = {"over": url, "events": events, "runs": await _runs(ask, options)}
+    if options.fairness:
+        other = Connections(url, options.beside_key)
+
+        async def heavy(route: str, pairs: Pairs) -> int:
+            try:
+                return len(await other.get(f"/api/v1/metrics/{route}?{urlencode(pairs)}"))
+            except RuntimeError as error:
+                # One that ran to its deadline was load as well.
+                if "504" not in str(error):
+                    raise
+                return 0
+
+        figures["fairness"] = await fairness(ask, heavy, rounds=options.rounds)
+        other.close()
     hub.close()
     return figures
 
