@@ -116,6 +116,7 @@ def compose(settings: Settings) -> Application:
     ).bind(environment)
     scorer = ScorerDeployment.options(
         num_replicas=settings.scorer_replicas,
+        logging_config=_QUIET,
         max_queued_requests=settings.scorer_queue,
         ray_actor_options={"num_cpus": _SCORER_CPUS},
         health_check_period_s=_HEALTH_PERIOD_S,

@@ -21,7 +21,7 @@ from models.anomaly.series import Matrix, Series
 from models.anomaly.training import fill_network, network_arrays, train
 
 KIND: Final = "autoencoder"
-_CHUNK: Final = 1_024
+_CHUNK: Final = 512
 _HIDDEN_SHARE: Final = 0.2
 # Rows of a patch that are judged: the middle ones, which are known best, or the last when nothing later may be read.
 _CENTRE_ROWS: Final = 5
@@ -59,11 +59,22 @@ class PatchNetwork(nn.Module):
             nn.Linear(2 * shape.hidden, shape.length),
         )
 
-    def forward(self, patches: Tensor) -> Tensor:
-        names = self.embedding.expand(patches.shape[0], -1, -1)
-        codes = self.encoder(torch.cat((patches, names), dim=2))
-        moment = self.bottleneck(codes.flatten(1))
-        return cast(Tensor, self.decoder(torch.cat((moment[:, None].expand(-1, patches.shape[1], -1), names), dim=2)))
+    def forward(self, patches: Tensor, rows: slice = slice(None)) -> Tensor:
+        """
+        Args:
+            rows: of a patch that are decoded.
+        """
+        # What the names of features add is the same in every patch, and the moment the same for every feature of one.
+        read, coded = cast(nn.Linear, self.encoder[0]), self.encoder[2]
+        length = patches.shape[2]
+        own = nn.functional.linear(self.embedding, read.weight[:, length:], read.bias)
+        hidden = nn.functional.gelu(patches @ read.weight[:, :length].t() + own)
+        moment = self.bottleneck(coded(hidden).flatten(1))
+        told, written = cast(nn.Linear, self.decoder[0]), cast(nn.Linear, self.decoder[2])
+        width = moment.shape[1]
+        own = nn.functional.linear(self.embedding, told.weight[:, width:], told.bias)
+        hidden = nn.functional.gelu((moment @ told.weight[:, :width].t())[:, None] + own)
+        return nn.functional.linear(hidden, written.weight[rows], written.bias[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +140,7 @@ class PatchAutoencoder:
         with torch.inference_mode():
             for at in range(0, patches.shape[0], _CHUNK):
                 given = torch.from_numpy(np.ascontiguousarray(patches[at : at + _CHUNK]))
-                error = (self.network(given) - given)[:, :, judged].abs().mean(dim=2)
+                error = (self.network(given, judged) - given[:, :, judged]).abs().mean(dim=2)
                 by_patch[at : at + _CHUNK] = error.numpy()
         return by_patch
 

@@ -83,6 +83,11 @@ class Detector:
     model: PatchModel | RowModel
     calibrations: tuple[Calibration, Calibration]
 
+    @property
+    def reach_rows(self) -> int:
+        """See `Fitted.reach_rows`."""
+        return TRAILING_ROWS - 1 + (self.model.length if isinstance(self.model, PatchModel) else 1)
+
     def score(self, series: Series, *, trailing: bool) -> Scores:
         """See `Fitted.score`."""
         calibration = self.calibrations[trailing]
@@ -93,13 +98,12 @@ class Detector:
     def score_last(self, windows: Matrix, starts_us: Sequence[int]) -> Scores:
         """See `Fitted.score_last`."""
         count, rows, features = windows.shape
-        length = self.model.length if isinstance(self.model, PatchModel) else 1
+        length = self.reach_rows - TRAILING_ROWS + 1
         judged = min(TRAILING_ROWS, rows - length + 1)
         if judged < 1 or count == 0:
             return Scores(np.full(count, np.nan), np.full((count, features), np.nan, np.float32))
-        taken = np.ascontiguousarray(windows[:, rows - judged - length + 1 :])
-        given = Series(taken.reshape(-1, features), self.scaling.features, self.scaling.step_s, 0)
-        standard = self.scaling.apply(given).values.reshape(taken.shape)
+        taken = windows[:, rows - judged - length + 1 :]
+        standard = self.scaling.standard(taken.reshape(count, -1)).reshape(taken.shape)
         if isinstance(self.model, PatchModel):
             patches = sliding_window_view(np.nan_to_num(standard), length, axis=1).reshape(-1, features, length)
             deviation: Matrix = self.model.judge(patches, trailing=True).reshape(count, judged, features)
@@ -109,7 +113,9 @@ class Detector:
             step = np.arange(rows - judged, rows, dtype=np.int64) * self.scaling.step_s
             flat = standard.reshape(-1, features)
             deviation = self.model.judge_rows(flat, (first_s + step).ravel()).reshape(standard.shape)
-        raw, share = combine_last(deviation / self.calibrations[True].scale)
+        scale = np.tile(self.calibrations[True].scale, judged)
+        scaled = np.asarray(deviation.reshape(count, -1) / scale, np.float32)
+        raw, share = combine_last(scaled.reshape(deviation.shape))
         return Scores(self.calibrations[True].tail.surprise(raw), share)
 
     def arrays(self) -> Arrays:

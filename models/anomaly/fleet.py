@@ -19,7 +19,7 @@ from models.anomaly.calibrated import fitting_rows
 from models.anomaly.drift import Reference
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData, SeriesInvalid
 from models.anomaly.scaling import ROWS_MIN
-from models.anomaly.scores import TRAILING_ROWS, Arrays, Fitted, Scores
+from models.anomaly.scores import TRAILING_ROWS, Arrays, Fitted, Scores, joined
 from models.anomaly.seasonal import BIN_S, profile_of
 from models.anomaly.series import Floats, Matrix, Series, check_alike
 from models.anomaly.statistical import centre_and_spread
@@ -29,6 +29,8 @@ from models.anomaly.threshold import DAY_S, Threshold, calibrate
 POOLED: Final = ""
 BUDGET_PER_DAY: Final = 0.5
 _FORMAT: Final = 1
+# Rows or windows that are scored at a time: what lies between their steps then stays in the cache of a core.
+_CHUNK: Final = 2_048
 
 Places = npt.NDArray[np.int64]
 
@@ -81,15 +83,24 @@ class Units:
         profile = np.stack([np.zeros_like(whole[0]), *whole]).astype(np.float32)
         return Units((POOLED, *known), centre, spread, profile, first.features, first.step_s)
 
-    def residual(self, windows: Matrix, places: Places, starts_us: Sequence[int]) -> Matrix:
+    def residual(self, windows: Matrix, places: Places, starts_us: Sequence[int] | Places) -> Matrix:
         """(w, n, f) windows in own units with their season taken off; NaN stays."""
+        count, rows, features = windows.shape
         bins = self.profile.shape[1]
-        starts_s = np.asarray(starts_us, np.int64)[:, None] // 1_000_000
-        seconds = starts_s + np.arange(windows.shape[1], dtype=np.int64) * self.step_s
-        expected = self.profile[places[:, None], seconds // BIN_S % bins]
+        # One entity's units are spread over all windows, not taken for each; whole windows are long enough for NumPy.
+        taken = places[:1] if (places == places[:1]).all() else places
+        centre, spread = (np.tile(one[taken], (1, rows)) for one in (self.centre, self.spread))
+        if bins == 1:
+            season = np.tile(self.profile[taken, 0], (1, rows))
+        else:
+            starts_s = np.asarray(starts_us, np.int64)[:, None] // 1_000_000
+            seconds = starts_s + np.arange(rows, dtype=np.int64) * self.step_s
+            season = self.profile[taken[:, None], seconds // BIN_S % bins].reshape(count, rows * features)
         with np.errstate(over="ignore"):
-            scaled = (windows - self.centre[places][:, None]) / self.spread[places][:, None]
-        return np.asarray(np.clip(scaled - expected, -1e6, 1e6), np.float32)
+            scaled = windows.reshape(count, rows * features) - centre
+            scaled /= spread
+        scaled -= season
+        return np.clip(scaled, -1e6, 1e6, out=scaled).reshape(windows.shape)
 
     def residual_series(self, series: Series, entity: str) -> Series:
         """A whole series of one entity likewise.
@@ -99,6 +110,15 @@ class Units:
         """
         place = np.array([self.place(entity)])
         return series.with_values(self.residual(series.values[None], place, [series.start_us])[0])
+
+    def places(self, entities: Sequence[str]) -> Places:
+        """(w,) rows of entities.
+
+        Raises:
+            NotEnoughData: the model knows nothing of one.
+        """
+        known = {name: self.place(name) for name in set(entities)}
+        return np.array([known[name] for name in entities], np.int64)
 
     def place(self, entity: str) -> int:
         """Row of an entity.
@@ -154,7 +174,16 @@ class Fleet:
             NotEnoughData: unknown entity. SeriesInvalid: other features or another step.
         """
         self.check(series.features, series.step_s)
-        return self.head.score(self.units.residual_series(series, entity), trailing=True)
+        if series.rows <= _CHUNK:
+            return self.head.score(self.units.residual_series(series, entity), trailing=True)
+        # A trailing score reads no more than the rows before it that the head tells.
+        past, parts = self.head.reach_rows - 1, []
+        for at in range(0, series.rows, _CHUNK):
+            before = min(past, at)
+            part = self.units.residual_series(series.part(at - before, at + _CHUNK), entity)
+            scores = self.head.score(part, trailing=True)
+            parts.append(Scores(scores.score[before:], scores.share[before:]))
+        return joined(parts)
 
     def score_last(self, windows: Matrix, entities: Sequence[str], starts_us: Sequence[int]) -> Scores:
         """Scores of the last row of each (w, n, f) window.
@@ -162,8 +191,16 @@ class Fleet:
         Raises:
             NotEnoughData: unknown entity.
         """
-        places = np.array([self.units.place(name) for name in entities], np.int64)
-        return self.head.score_last(self.units.residual(windows, places, starts_us), starts_us)
+        places, starts = self.units.places(entities), np.asarray(starts_us, np.int64)
+        # Rows that the head does not read need no units.
+        skipped = max(0, windows.shape[1] - self.head.reach_rows)
+        starts = starts + skipped * self.units.step_s * 1_000_000
+        parts = []
+        for at in range(0, max(windows.shape[0], 1), _CHUNK):
+            here = slice(at, at + _CHUNK)
+            given = self.units.residual(windows[here, skipped:], places[here], starts[here])
+            parts.append(self.head.score_last(given, starts[here]))
+        return joined(parts)
 
     def threshold(self, entity: str) -> Threshold:
         """The entity's own, else the one of all."""
@@ -207,20 +244,23 @@ def assemble(
     """
     residuals = {name: units.residual_series(series[name], name) for name in units.names[1:]}
     late = {name: head.score(one, trailing=True).score[fitting_rows(one) :] for name, one in residuals.items()}
-    thresholds = {POOLED: _threshold(list(late.values()), units.step_s, budget_per_day)}
+    thresholds = {POOLED: threshold_of(list(late.values()), units.step_s, budget_per_day)}
     for name, scores in late.items():
         try:
-            thresholds[name] = _threshold([scores], units.step_s, budget_per_day)
+            thresholds[name] = threshold_of([scores], units.step_s, budget_per_day)
         except NotEnoughData:
             continue
     unseen = [one.part(fitting_rows(one), one.rows) for one in residuals.values()]
     return Fleet(units, head, thresholds, Reference.fit(unseen))
 
 
-def _threshold(scores: list[Floats], step_s: int, budget_per_day: float) -> Threshold:
+def threshold_of(scores: list[Floats], step_s: int, budget_per_day: float) -> Threshold:
     """Calibrated; where the time is too short to have held one alarm of the budget, not below what the budget implies.
 
     A day of the budget is so many rows of so rare a score, if scores of TRAILING_ROWS rows are one.
+
+    Raises:
+        NotEnoughData: too few scored rows.
     """
     found = calibrate(scores, step_s=step_s, budget_per_day=budget_per_day)
     days = sum(int(np.isfinite(one).sum()) for one in scores) * step_s / DAY_S

@@ -31,6 +31,11 @@ class Fusion:
     tails: tuple[Tail, Tail]
     kind: str = KIND
 
+    @property
+    def reach_rows(self) -> int:
+        """See `Fitted.reach_rows`."""
+        return max(head.reach_rows for head in self.heads.values())
+
     def score(self, series: Series, *, trailing: bool) -> Scores:
         """See `Fitted.score`."""
         return self.fuse({name: head.score(series, trailing=trailing) for name, head in self.heads.items()}, trailing)

@@ -23,7 +23,7 @@ from models.anomaly.training import fill_network, network_arrays, train
 
 KIND: Final = "gnn_metric"
 NEIGHBOURS_MAX: Final = 8
-_CHUNK: Final = 1_024
+_CHUNK: Final = 256
 _SLOPE: Final = 0.2
 
 
@@ -64,18 +64,31 @@ class GraphNetwork(nn.Module):
         )
 
     def forward(self, past: Tensor) -> Tensor:
-        names = self.embedding.expand(past.shape[0], -1, -1)
-        nodes = torch.cat((past, names), dim=2)
-        own = self.target(nodes)
+        # What the names of features add is the same in every patch.
+        own, source = self._read(self.target, past), self._read(self.source, past)
         if self.neighbours.shape[1]:
-            # (b, f, k, hidden): what each of the k neighbours of a feature has to say.
-            said = self.source(nodes)[:, self.neighbours]
-            weight = self.attention(nn.functional.leaky_relu(own[:, :, None] + said, _SLOPE)).softmax(dim=2)
-            heard = (weight * said).sum(dim=2)
+            # Neighbour by neighbour: all at once they would leave the cache.
+            told = [own + source.index_select(1, one) for one in self.neighbours.unbind(dim=1)]
+            weight = torch.stack(
+                [self.attention(nn.functional.leaky_relu(one, _SLOPE))[:, :, 0] for one in told], dim=2
+            )
+            graph = past.new_zeros((*own.shape[:2], own.shape[1]))
+            graph = graph.scatter(2, self.neighbours.expand(past.shape[0], -1, -1), weight.softmax(dim=2))
+            heard = graph @ source
         else:
             heard = torch.zeros_like(own)
-        change = self.head(torch.cat((own.relu(), heard.relu(), names), dim=2))[:, :, 0]
+        first = cast(nn.Linear, self.head[0])
+        both = torch.cat((own, heard), dim=2).relu()
+        hidden = nn.functional.linear(both, first.weight[:, : both.shape[2]])
+        hidden = hidden + nn.functional.linear(self.embedding, first.weight[:, both.shape[2] :], first.bias)
+        change = self.head[2](nn.functional.gelu(hidden))[:, :, 0]
         return cast(Tensor, past[:, :, -1] + change)
+
+    def _read(self, layer: nn.Linear, past: Tensor) -> Tensor:
+        """(b, f, hidden) of (b, f, window) pasts, each beside the name of its feature."""
+        window = past.shape[2]
+        named = nn.functional.linear(self.embedding, layer.weight[:, window:], layer.bias)
+        return past @ layer.weight[:, :window].t() + named
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ NEAREST: Final = 3
 # Rows of a patch whose distance is told: all, or the last ones when nothing later may be read, so that an incident
 # shows when it begins and not when it fills the patch.
 _TRAILING_ROWS: Final = 5
-_CHUNK: Final = 2_048
+_CHUNK: Final = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,21 +55,38 @@ class PatchBank:
 
     def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
         """See `PatchModel.judge`."""
-        chunks = [self._distance(patches[at : at + _CHUNK], trailing) for at in range(0, patches.shape[0], _CHUNK)]
-        return np.concatenate(chunks) if chunks else np.zeros(patches.shape[:2], np.float32)
+        # |a - b|^2 without the part of a, which does not change who is near; the part of b comes with the product.
+        places = np.concatenate((-2.0 * self.bank.T, (self.bank**2).sum(axis=1)[None]))
+        shown = self.space.basis.reshape(-1, LENGTH, self.space.basis.shape[1])[:, -_TRAILING_ROWS if trailing else 0 :]
+        by_patch = np.zeros(patches.shape[:2], np.float32)
+        for at in range(0, patches.shape[0], _CHUNK):
+            by_patch[at : at + _CHUNK] = self._distance(patches[at : at + _CHUNK], places, shown)
+        return by_patch
 
-    def _distance(self, patches: Matrix, trailing: bool) -> Matrix:
+    def _distance(self, patches: Matrix, places: Matrix, shown: Matrix) -> Matrix:
+        """
+        Args:
+            places: (k + 1, m) of the bank, to be multiplied.
+            shown: (f, rows, k) the part of the basis that tells the judged rows of a patch.
+        """
         count, features, _ = patches.shape
         flat = patches.reshape(count, -1) - self.space.mean
-        place = flat @ self.space.basis
-        # |a - b|^2 without the part of a, which does not change who is near.
-        distance = (self.bank**2).sum(axis=1) - 2.0 * place @ self.bank.T
-        near = np.argpartition(distance, min(NEAREST, self.bank.shape[0]) - 1, axis=1)[:, :NEAREST]
-        off = place - self.bank[near].mean(axis=1)
+        place = np.asarray(flat @ self.space.basis, np.float32)
+        asked = np.concatenate((place, np.ones((count, 1))), axis=1, dtype=np.float32)
+        distance = asked @ places
+        rows = np.arange(count)
+        common = np.zeros_like(place)
+        nearest = min(NEAREST, self.bank.shape[0])
+        # The nearest a few times over takes a thirtieth of the time of sorting them apart.
+        for _ in range(nearest):
+            near = distance.argmin(axis=1)
+            distance[rows, near] = np.inf
+            common += self.bank[near]
         # What the neighbours do not share with the patch, within the space and outside it.
-        residual = flat - (place - off) @ self.space.basis.T
-        judged = residual.reshape(count, features, LENGTH)[:, :, -_TRAILING_ROWS if trailing else 0 :]
-        return np.asarray(np.sqrt((judged**2).mean(axis=2)), np.float32)
+        judged = flat.reshape(count, features, LENGTH)[:, :, -shown.shape[1] :]
+        shared = common / nearest @ shown.reshape(-1, shown.shape[2]).T
+        residual = judged - shared.reshape(judged.shape)
+        return np.asarray(np.sqrt(np.einsum("nfr,nfr->nf", residual, residual) / shown.shape[1]), np.float32)
 
     def arrays(self) -> Arrays:
         """See `Model.arrays`."""

@@ -45,9 +45,14 @@ class Subspace:
     def judge_rows(self, rows: Matrix, seconds: npt.NDArray[np.int64]) -> Matrix:
         """See `RowModel.judge_rows`."""
         missing = np.isnan(rows)
-        centred = np.where(missing, 0.0, rows - self.mean).astype(np.float32)
-        residual = np.abs(centred - centred @ self.basis @ self.basis.T)
-        residual[missing] = np.nan
+        some = bool(missing.any())
+        centred = rows - self.mean
+        if some:
+            centred[missing] = 0.0
+        residual = np.asarray(centred @ self.basis @ self.basis.T, np.float32)
+        np.abs(np.subtract(centred, residual, out=residual), out=residual)
+        if some:
+            residual[missing] = np.nan
         return residual
 
     def arrays(self) -> Arrays:

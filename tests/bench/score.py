@@ -1,8 +1,9 @@
 """How fast windows are scored: `llmhub bench score`, in this process, and over HTTP where a hub runs.
 
-In process, for every kind of detector: windows whose last row is scored, in batches as the scorer makes them, and rows
-of one long series, where neighbouring windows share their work. With HUB_URL and HUB_API_KEY also 50 clients over HTTP
-with `--detector`, which must have a champion. Also the steps of training in a second, one process.
+In process, one thread a core, for every kind of detector: windows whose last row is scored, in batches, and rows of one
+long series, where neighbouring windows share their work; for every kind of trace detector: traces, from spans as they
+are stored. With HUB_URL and HUB_API_KEY also 50 clients over HTTP with `--detector`, which must have a champion: as
+fast as they are answered, and at a steady pace. Also the steps of training in a second, one process.
 """
 
 from __future__ import annotations
@@ -14,24 +15,29 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 
-from models.anomaly import detector, fleet
+from models.anomaly import detector, fleet, trace_detector
 from models.anomaly.autoencoder import recipe
 from models.anomaly.detector import DETECTORS
 from models.anomaly.features import FEATURES
 from models.anomaly.fleet import Fleet, Units
 from models.anomaly.series import Series
+from models.anomaly.trace_detector import TRACE_DETECTORS
 from models.anomaly.training import Trainer
+from tests.bench import trace_faults
 from tests.bench.ingest import machine
 from tests.bench.score_load import load_of
 
 ROWS: Final = 32
 BATCH: Final = 4_096
+TRACES_FIT: Final = 3_000
+TRACES: Final = 4_000
 _SECONDS: Final = 2.0
 
 
@@ -51,11 +57,19 @@ def fitted(kind: str) -> Fleet:
 
 
 def rate(work: Callable[[], int]) -> float:
-    """What `work` does in a second, by its own count."""
+    """What `work` does in a second by its own count, one thread a core."""
+    cores = os.cpu_count() or 1
     work()
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < _SECONDS:
-        done += work()
+    began = time.perf_counter()
+
+    def alone() -> int:
+        done = 0
+        while time.perf_counter() - began < _SECONDS:
+            done += work()
+        return done
+
+    with ThreadPoolExecutor(cores) as threads:
+        done = sum(one.result() for one in [threads.submit(alone) for _ in range(cores)])
     return done / (time.perf_counter() - began)
 
 
@@ -76,15 +90,24 @@ def in_process(kind: str) -> dict[str, float]:
     return {"windows_per_s": round(rate(of_windows)), "rows_per_s": round(rate(of_rows))}
 
 
+def of_traces(kind: str) -> dict[str, float]:
+    """Traces a second."""
+    model = trace_detector.fit(kind, trace_faults.usual("traces", TRACES_FIT, seed=1).spans, seed=1)
+    spans = trace_faults.usual("traces", TRACES, seed=2).spans
+
+    def score() -> int:
+        return int(model.score(spans).score.size)
+
+    return {"traces_per_s": round(rate(score)), "spans_per_trace": round(spans.num_rows / TRACES, 1)}
+
+
 def training() -> dict[str, float]:
-    """Steps and windows a second of the autoencoder."""
+    """Steps and windows a second of the autoencoder, in one thread."""
     trainer = Trainer(recipe(len(FEATURES)), [series(2_880, 1)], seed=1)
-
-    def step() -> int:
+    began = time.perf_counter()
+    while time.perf_counter() - began < _SECONDS:
         trainer.step()
-        return 1
-
-    steps = rate(step)
+    steps = trainer.done / (time.perf_counter() - began)
     return {"steps_per_s": round(steps), "windows_per_s": round(steps * recipe(len(FEATURES)).batch)}
 
 
@@ -93,15 +116,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="llmhub bench score", description=__doc__)
     parser.add_argument("--detector", default="autoencoder")
     parser.add_argument("--features", type=int, default=len(FEATURES), help="of that champion")
+    kinds = ",".join((*DETECTORS, *TRACE_DETECTORS))
+    parser.add_argument("--kinds", default=kinds, help="in process, none for HTTP alone")
+    parser.add_argument("--every-s", type=float, default=0.5, help="pace of each client over HTTP")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(1)
     figures: dict[str, Any] = {"machine": machine(), "training": training()}
-    figures |= {kind: in_process(kind) for kind in DETECTORS}
+    figures |= {kind: in_process(kind) for kind in options.kinds.split(",") if kind in DETECTORS}
+    figures |= {kind: of_traces(kind) for kind in options.kinds.split(",") if kind in TRACE_DETECTORS}
     url, key = os.environ.get("HUB_URL"), os.environ.get("HUB_API_KEY")
     if url and key:
         windows = np.random.default_rng(1).normal(5, 1, (4, ROWS, options.features)).tolist()
-        figures["http"] = asyncio.run(load_of(url, key, {"detector": options.detector, "windows": windows}))
+        body = {"detector": options.detector, "windows": windows}
+        figures["http"] = asyncio.run(load_of(url, key, body))
+        figures["http_paced"] = asyncio.run(load_of(url, key, body, every_s=options.every_s))
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))

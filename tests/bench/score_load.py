@@ -1,4 +1,4 @@
-"""Clients that score over HTTP as fast as they are answered, with something else beside them in the second half."""
+"""Clients that score over HTTP, at a pace or as fast as they are answered, with something else beside them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ _SEEN_AFTER_S: Final = 6.0
 
 
 async def load_of(
-    url: str, key: str, body: dict[str, Any], *, exchange: Callable[[], None] | None = None
+    url: str, key: str, body: dict[str, Any], *, exchange: Callable[[], None] | None = None, every_s: float = 0.0
 ) -> dict[str, Any]:
-    """Latencies of CLIENTS closed-loop clients over LOAD_S; `exchange` runs beside them after half of it."""
+    """Latencies of CLIENTS clients over LOAD_S; `exchange` runs beside them after half of it.
+
+    Args:
+        every_s: from one request of a client to its next, or until its answer if that takes longer; they begin evenly
+            spread.
+    """
     quiet: list[float] = []
     busy: list[float] = []
     versions: set[int] = set()
@@ -29,11 +34,18 @@ async def load_of(
     content = json.dumps(body).encode()
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
-    async def client(session: httpx2.AsyncClient) -> None:
+    async def client(session: httpx2.AsyncClient, number: int) -> None:
         nonlocal dropped
+        due_s = began + every_s * number / CLIENTS
         while time.monotonic() - began < LOAD_S or swapping:
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            due_s = max(due_s, time.monotonic()) + every_s
             started = time.perf_counter()
-            answer = await session.post(f"{url}/api/v1/score", content=content, headers=headers)
+            try:
+                answer = await session.post(f"{url}/api/v1/score", content=content, headers=headers)
+            except httpx2.TransportError:
+                dropped += 1
+                continue
             (busy if swapping else quiet).append(1000 * (time.perf_counter() - started))
             if answer.status_code == 200:
                 versions.add(answer.json()["version"])
@@ -50,9 +62,10 @@ async def load_of(
             swapping = False
 
     async with httpx2.AsyncClient(timeout=60, limits=httpx2.Limits(max_connections=CLIENTS)) as session:
-        await asyncio.gather(swap(), *(client(session) for _ in range(CLIENTS)))
+        await asyncio.gather(swap(), *(client(session, number) for number in range(CLIENTS)))
     told = {
         "clients": CLIENTS,
+        "every_s": every_s,
         "windows_per_request": len(body["windows"]),
         "requests": len(quiet) + len(busy),
         "requests_per_s": round(len(quiet) / (LOAD_S / 2 if exchange else LOAD_S), 1),

@@ -50,6 +50,63 @@ def test_a_window_is_scored_as_the_row_of_its_series(kind: str) -> None:
     assert found.share == pytest.approx(shares, abs=1e-3)
 
 
+@pytest.mark.parametrize("seasons", [True, False])
+@pytest.mark.parametrize("kind", ["pca", "patch_bank", "seasonal"])
+def test_windows_with_gaps_are_scored_as_the_rows_of_their_series(kind: str, seasons: bool) -> None:
+    told = _series()
+    units = Units.fit(told, seasons=seasons)
+    model = fleet.assemble(units, detector.fit(kind, list(fleet.residuals_of(units, told).values()), seed=1), told)
+    values = _series(300, seed=11)["quiet"].values.copy()
+    values[150:153, :4] = np.nan
+    values[200:202, 1] = np.nan
+    series = series_of(values)
+    rows = [100, 149, 151, 154, 157, 201, 203, 299]
+    windows = np.stack([values[at - 39 : at + 1] for at in rows])
+    starts = [(at - 39) * 300_000_000 for at in rows]
+    found, whole = model.score_last(windows, ["quiet"] * len(rows), starts), model.score(series, "quiet")
+    assert found.score == pytest.approx(whole.score[rows], rel=1e-5, abs=1e-5, nan_ok=True)
+    assert found.share == pytest.approx(whole.share[rows], abs=1e-4, nan_ok=True)
+    assert np.isnan(found.score).tolist() == [False, False, True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("kind", ["pca", "patch_bank", "autoencoder", "gnn_metric"])
+def test_a_long_series_is_scored_in_parts_as_it_would_be_whole(kind: str) -> None:
+    model, series = fitted(kind), _series(5_000, seed=13)["busy"]
+    values = series.values.copy()
+    values[2_040:2_050] = np.nan
+    series = series.with_values(values)
+    whole = model.head.score(model.units.residual_series(series, "busy"), trailing=True)
+    found = model.score(series, "busy")
+    assert found.score == pytest.approx(whole.score, rel=1e-4, abs=1e-4, nan_ok=True)
+    assert found.share == pytest.approx(whole.share, abs=1e-3, nan_ok=True)
+    assert np.isnan(found.score).sum() == np.isnan(whole.score).sum()
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_a_head_reads_no_row_beyond_its_reach(kind: str) -> None:
+    model, windows = fitted(kind), _series(200, seed=15)["busy"].values[None, -60:]
+    reach = model.head.reach_rows
+    found = model.score_last(windows, ["busy"], [0])
+    short = model.score_last(windows[:, -reach:], ["busy"], [(60 - reach) * 300_000_000])
+    assert short.score == pytest.approx(found.score, rel=1e-6)
+    other = windows.copy()
+    other[:, : 60 - reach] = 1e6
+    assert model.score_last(other, ["busy"], [0]).score == pytest.approx(found.score, rel=1e-6)
+
+
+def test_many_entities_at_once_have_the_scores_they_have_alone() -> None:
+    model, series = fitted("pca"), _series(300, seed=17)
+    names = ["busy", "quiet", POOLED, "quiet", "busy"]
+    windows = np.stack([series[name or "busy"].values[at : at + 40] for at, name in enumerate(names)])
+    starts = [at * 300_000_000 for at in range(5)]
+    together = model.score_last(windows, names, starts)
+    for at, name in enumerate(names):
+        alone = model.score_last(windows[at : at + 1], [name], starts[at : at + 1])
+        assert alone.score == pytest.approx(together.score[at : at + 1], rel=1e-6)
+    with pytest.raises(NotEnoughData, match="not trained on"):
+        model.score_last(windows, [*names[:4], "new"], starts)
+
+
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_a_stored_fleet_scores_the_same_bits(kind: str) -> None:
     model, series = fitted(kind), _series(120, seed=3)
