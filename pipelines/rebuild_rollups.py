@@ -25,7 +25,7 @@ import ray
 import ray.data
 
 from cluster.contract.columns import EVENT_SCHEMA, ROLLUP_DIMENSIONS, ROLLUP_SCHEMA, TOKEN_FIELDS
-from cluster.errors import HubError, RequestInvalid, Unavailable
+from cluster.errors import RequestInvalid, Unavailable
 from cluster.lake.changes import day_start_us
 from cluster.lake.scan import ActiveFile, Snapshot, TableReader, files
 from cluster.lake.tables import PARTITION_COLUMNS, TABLES, uri
@@ -34,6 +34,7 @@ from cluster.tenancy import TenantScope, tenant_id
 from models.aggregate.difference import PARTITIONED_KEYS, difference
 from models.aggregate.rollup import MINUTE_US, merge, roll
 from pipelines.options import chosen
+from pipelines.report import reported
 
 _OPTIONS: Final = ("tenant", "from", "to")
 _EVENT_COLUMNS: Final = (
@@ -60,16 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         days = _days(options)
     except RequestInvalid as error:
         parser.error(error.message)
-    try:
-        ray.init(ignore_reinit_error=True, log_to_driver=False)
-        # Its progress, a dozen lines each few seconds, would bury the report.
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
-        report = examine(Settings.from_environment().lake, options.get("tenant"), days)
-    except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
-        return 1
-    print(json.dumps(report, indent=1))
-    return 1 if report["differences"] else 0
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    # Its progress, a dozen lines each few seconds, would bury the report.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    lake = Settings.from_environment().lake
+    return reported(lambda: examine(lake, options.get("tenant"), days), lambda report: not report["differences"])
 
 
 def examine(lake: Path, tenant: str | None, days: tuple[str, str]) -> dict[str, Any]:

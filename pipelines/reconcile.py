@@ -7,7 +7,6 @@ Where a sender told a cost, what it differs by from the hub's own is told as wel
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -23,7 +22,6 @@ import pyarrow.compute as pc
 
 from cluster.contract.columns import MONEY
 from cluster.contract.event import COUNTED_COST, COUNTED_TOKENS
-from cluster.errors import HubError
 from cluster.hashing import hash128, seed_of
 from cluster.lake.past import snapshot_at
 from cluster.lake.scan import ActiveFile, Snapshot, TableReader, files, read_rows
@@ -33,6 +31,7 @@ from cluster.tenancy import TenantScope, tenant_id
 from models.aggregate.groups import nano_usd
 from models.aggregate.rollup import merge
 from pipelines.rebuild_rollups import level
+from pipelines.report import reported
 
 # (tenant, day, model) -> nano-dollars, or a count.
 Key = tuple[str, str, str]
@@ -71,13 +70,7 @@ class _Events:
 
 def main() -> int:
     """Exit code: 0 no difference, 1 a difference or a failure."""
-    try:
-        report = reconcile(Settings.from_environment().lake)
-    except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
-        return 1
-    print(json.dumps(report, indent=1))
-    return 1 if report["faults"] else 0
+    return reported(lambda: reconcile(Settings.from_environment().lake), lambda report: not report["faults"])
 
 
 def reconcile(lake: Path) -> dict[str, Any]:

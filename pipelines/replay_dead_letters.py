@@ -14,25 +14,25 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
-import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from cluster.clock import SystemClock, format_rfc3339
-from cluster.errors import HubError, RequestInvalid
+from cluster.errors import RequestInvalid
 from cluster.metadata.replays import ReplayStore
 from cluster.metadata.schema import open_metadata
 from cluster.sdk.client import NDJSON, HubClient
 from cluster.settings import Settings
 from cluster.tenancy import TenantId, tenant_id
+from pipelines import hub_door
 from pipelines.options import chosen
+from pipelines.report import reported
 
-_OPTIONS: Final = ("tenant", "reason", "source", "from", "to", "module", "url", "key")
+_OPTIONS: Final = ("tenant", "reason", "source", "from", "to", "module", *hub_door.OPTIONS)
 # The doors whose originals are whole rows. A span or log record is kept without its resource, so it is left.
 _REPLAYABLE: Final = "events"
 # A receipt lists as many refusals, so that each row's outcome is known.
@@ -146,29 +146,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tenant = tenant_id(options["tenant"])
     except RequestInvalid as error:
         parser.error(error.message)
-    settings = Settings.from_environment()
-    clock = SystemClock()
-    database = open_metadata(settings, clock)
-    try:
-        url = options.get("url") or os.environ.get("HUB_URL") or f"http://127.0.0.1:{settings.port}"
-        with HubClient(url, _key(options, settings.data), tenant=tenant) as client:
-            report = replay(client, ReplayStore(database, clock), tenant, options)
-    except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
-        return 1
-    finally:
-        database.close()
-    print(json.dumps(report, indent=1))
-    return 1 if report["refused"] else 0
+    return reported(lambda: _run(options, tenant), lambda report: not report["refused"])
 
 
-def _key(options: dict[str, str], data: Path) -> str:
-    if given := options.get("key") or os.environ.get("HUB_API_KEY"):
-        return given
-    try:
-        return (data / "admin.key").read_text().strip()
-    except OSError as error:
-        raise RequestInvalid("no API key", hint="Give --set key=KEY or set HUB_API_KEY.") from error
+def _run(options: dict[str, str], tenant: TenantId) -> dict[str, Any]:
+    settings, clock = Settings.from_environment(), SystemClock()
+    with closing(open_metadata(settings, clock)) as database, hub_door.client_of(options, settings, tenant) as client:
+        return replay(client, ReplayStore(database, clock), tenant, options)
 
 
 if __name__ == "__main__":

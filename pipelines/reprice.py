@@ -11,11 +11,10 @@ A run that ends half-way has corrected whole days; another run does the others, 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -34,7 +33,7 @@ from actors.seen import Seen
 from cluster.clock import SystemClock, format_rfc3339
 from cluster.contract.columns import EVENT_SCHEMA
 from cluster.contract.event import COUNTED_COST
-from cluster.errors import HubError, RequestInvalid
+from cluster.errors import RequestInvalid
 from cluster.lake.recent import identities
 from cluster.lake.scan import ActiveFile, TableReader, files, read_rows
 from cluster.lake.stage import StagedFile, stage
@@ -48,9 +47,11 @@ from models.aggregate.groups import nano_usd
 from models.aggregate.rollup import merge
 from models.pricing.book import PriceBook
 from models.pricing.reprice import Repriced, correction, counting, reprice
+from pipelines import hub_door
 from pipelines.options import chosen
+from pipelines.report import reported
 
-_OPTIONS: Final = ("tenant", "from", "to", "dry_run", "url", "key")
+_OPTIONS: Final = ("tenant", "from", "to", "dry_run", *hub_door.OPTIONS)
 _END_US: Final = 253_402_300_800_000_000  # year 10000
 _ATTEMPTS: Final = 5
 # Calls that are remembered while new costs are counted; each is told of within a day or so.
@@ -288,32 +289,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dry_run = {"true": True, "false": False}[options.get("dry_run", "false")]
     except (RequestInvalid, KeyError) as error:
         parser.error(getattr(error, "message", "dry_run is true or false"))
+    return reported(lambda: _run(options, days, dry_run=dry_run))
+
+
+def _run(options: dict[str, str], days: tuple[str, str], *, dry_run: bool) -> dict[str, Any]:
     settings, clock = Settings.from_environment(), SystemClock()
-    database = open_metadata(settings, clock)
-    url = options.get("url") or os.environ.get("HUB_URL") or f"http://127.0.0.1:{settings.port}"
-    try:
+    with closing(open_metadata(settings, clock)) as database:
         ray.init(ignore_reinit_error=True, log_to_driver=False, namespace=settings.namespace)
         tables = RemoteCommits(settings)
         book = PriceBook(PriceStore(database, clock).owned())
         report = Repricing(settings.lake, tables, book, dry_run=dry_run).run(options.get("tenant"), days)
-        key = _key(options, settings.data)
-        report["audit_lines"] = keep_audit(tables, lambda tenant: HubClient(url, key, tenant=tenant))
-    except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
-        return 1
-    finally:
-        database.close()
-    print(json.dumps(report, indent=1))
-    return 0
-
-
-def _key(options: dict[str, str], data: Path) -> str:
-    if given := options.get("key") or os.environ.get("HUB_API_KEY"):
-        return given
-    try:
-        return (data / "admin.key").read_text().strip()
-    except OSError as error:
-        raise RequestInvalid("no API key", hint="Give --set key=KEY or set HUB_API_KEY.") from error
+        report["audit_lines"] = keep_audit(tables, lambda tenant: hub_door.client_of(options, settings, tenant))
+        return report
 
 
 if __name__ == "__main__":

@@ -10,24 +10,24 @@ one JSON object; exits 0 even when a challenger was refused, since the champion 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cluster.artifacts import Model, ModelStore
 from cluster.clock import SystemClock
-from cluster.errors import HubError, RequestInvalid
+from cluster.errors import RequestInvalid
 from cluster.lake.scan import TableReader
 from cluster.lake.tables import MINUTES
 from cluster.settings import Settings
-from cluster.tenancy import TenantScope, tenant_id
+from cluster.tenancy import TenantId, TenantScope, tenant_id
 from models.anomaly import fleet
 from models.anomaly.detector import DETECTORS
 from models.anomaly.drift import Drift
 from models.anomaly.refusals import NotEnoughData
 from pipelines import promote, train_detector, training_job
 from pipelines.options import chosen
+from pipelines.report import reported
 from pipelines.training_job import number, order_of, start_ray
 
 OPTIONS: Final = ("tenant", "age_days", "force", "from", "workers", "steps", "holdout")
@@ -45,17 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tenants = [tenant_id(options["tenant"])] if "tenant" in options else None
     except RequestInvalid as error:
         parser.error(error.message)
+    return reported(lambda: _run(options, tenants))
+
+
+def _run(options: Mapping[str, str], tenants: Sequence[TenantId] | None) -> dict[str, Any]:
     settings = Settings.from_environment()
-    try:
-        start_ray()
-        store = ModelStore.of(settings)
-        known = tenants or [tenant_id(one) for one in sorted(TableReader(settings.lake, MINUTES).refresh().by_tenant)]
-        looked = [one for tenant in known for one in look(store, settings, str(tenant), options)]
-    except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
-        return 1
-    print(json.dumps({"looked_at": looked}, indent=1))
-    return 0
+    start_ray()
+    store = ModelStore.of(settings)
+    known = tenants or [tenant_id(one) for one in sorted(TableReader(settings.lake, MINUTES).refresh().by_tenant)]
+    return {"looked_at": [one for tenant in known for one in look(store, settings, str(tenant), options)]}
 
 
 def look(store: ModelStore, settings: Settings, tenant: str, options: Mapping[str, str]) -> list[dict[str, Any]]:

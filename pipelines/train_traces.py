@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from torch import nn
 
 from cluster.artifacts import ModelStore, Record
 from cluster.clock import SystemClock, format_rfc3339
-from cluster.errors import HubError, RequestInvalid
+from cluster.errors import RequestInvalid
 from cluster.lake.scan import TableReader, files
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope, tenant_id
@@ -38,6 +37,7 @@ from models.anomaly.trace_model import with_threshold
 from models.anomaly.trace_scores import FittedTraces
 from pipelines.fitting import FAILURES_MAX, WORKER_CPUS
 from pipelines.options import chosen
+from pipelines.report import reported
 from pipelines.training_job import OPTIONS, Order, order_of, start_ray
 
 COLUMNS: Final = (
@@ -58,14 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         order = order_of(KIND, options, layout="entities", now_us=SystemClock().now_us())
     except RequestInvalid as error:
         parser.error(f"{error.message} {error.hint}")
-    try:
-        start_ray()
-        report = learn(order, Settings.from_environment())
-    except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
-        return 1
-    print(json.dumps(report, indent=1))
-    return 0
+    start_ray()
+    return reported(lambda: learn(order, Settings.from_environment()))
 
 
 def learn(order: Order, settings: Settings, *, store: ModelStore | None = None) -> dict[str, Any]:

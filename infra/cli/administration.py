@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -125,9 +126,7 @@ def tenant_quota(
         "burst_s": burst_s,
     }
     path = f"/api/v1/tenants/{quote(tenant, safe='')}/quota"
-    hub = HubHttp.of(data, url=url, key=key)
-    changes = reset or any(value is not None for value in limits.values())
-    _show(hub.ask("PUT", path, json=limits) if changes else hub.ask("GET", path), as_json)
+    _show(_limits(HubHttp.of(data, url=url, key=key), path, limits, reset=reset), as_json)
 
 
 @tenants.command("retention")
@@ -146,9 +145,13 @@ def tenant_retention(
     """Show how long a tenant's rows stay; with any option set it, what is not given to the hub's own settings."""
     days = {"hot_days": hot_days, "warm_days": warm_days, "cold_days": cold_days}
     path = f"/api/v1/tenants/{quote(tenant, safe='')}/retention"
-    hub = HubHttp.of(data, url=url, key=key)
-    changes = reset or any(value is not None for value in days.values())
-    _show(hub.ask("PUT", path, json=days) if changes else hub.ask("GET", path), as_json)
+    _show(_limits(HubHttp.of(data, url=url, key=key), path, days, reset=reset), as_json)
+
+
+def _limits(hub: HubHttp, path: str, told: Mapping[str, float | None], *, reset: bool) -> Any:
+    """What stands at a path, after what was told of it, if anything was."""
+    changes = reset or any(value is not None for value in told.values())
+    return hub.ask("PUT", path, json=dict(told)) if changes else hub.ask("GET", path)
 
 
 def _about(tenant: str) -> dict[str, str]:

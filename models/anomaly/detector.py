@@ -6,11 +6,10 @@ Kinds that need torch are imported when they are asked for: its import takes sec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
-from models.anomaly.refusals import DetectorUnknown, ModelUnreadable
+from models.anomaly.kinds import Kinds
 from models.anomaly.scores import Arrays, Fitted, Progress
 from models.anomaly.series import Series
 
@@ -27,16 +26,7 @@ DETECTORS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-class _Kind(Protocol):
-    def fit(self, series_list: Sequence[Series], *, seed: int, progress: Progress | None) -> Fitted: ...
-
-    def load(self, arrays: Arrays, configuration: dict[str, Any]) -> Fitted: ...
-
-
-def _module(kind: str) -> _Kind:
-    if kind not in DETECTORS:
-        raise DetectorUnknown(f"no detector {kind!r}", hint=f"There are: {', '.join(DETECTORS)}.")
-    return cast(_Kind, import_module(DETECTORS[kind]))
+_KINDS: Final[Kinds[Sequence[Series], Fitted]] = Kinds(DETECTORS, "detector")
 
 
 def fit(kind: str, series_list: Sequence[Series], *, seed: int, progress: Progress | None = None) -> Fitted:
@@ -50,7 +40,7 @@ def fit(kind: str, series_list: Sequence[Series], *, seed: int, progress: Progre
     Raises:
         DetectorUnknown, NotEnoughData, SeriesInvalid.
     """
-    return _module(kind).fit(series_list, seed=seed, progress=progress)
+    return _KINDS.fit(kind, series_list, seed=seed, progress=progress)
 
 
 def load(kind: str, arrays: Arrays, configuration: dict[str, Any]) -> Fitted:
@@ -60,8 +50,4 @@ def load(kind: str, arrays: Arrays, configuration: dict[str, Any]) -> Fitted:
         DetectorUnknown: no such kind.
         ModelUnreadable: an array or entry is absent or does not fit.
     """
-    module = _module(kind)
-    try:
-        return module.load(arrays, configuration)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelUnreadable(f"this is no {kind} detector: {error}") from error
+    return _KINDS.load(kind, arrays, configuration)

@@ -7,17 +7,16 @@ operation out of place. The counts know what the network forgets: that something
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.anomaly.scores import Arrays, Progress
 from models.anomaly.series import Floats, Matrix
+from models.anomaly.stepping import Stepping, Wrap, bare
 from models.anomaly.trace_graph import VALUES, Graphs, build
 from models.anomaly.trace_network import Batch, Shape, SpanNetwork, deviations, loss
 from models.anomaly.trace_rarity import Units, rarity, split, units_of
@@ -28,7 +27,6 @@ from models.anomaly.training import fill_network, network_arrays
 KIND: Final = "gnn_trace"
 # Traces whose graphs are scored together.
 _CHUNK: Final = 1_024
-_RATE_END: Final = 0.05
 # Spreads of a label in calibration time, up and down: its unit is this quantile; with fewer values that of all labels.
 _UNIT_QUANTILE: Final = 0.98
 _UNIT_VALUES_MIN: Final = 100
@@ -132,8 +130,8 @@ def reach_of(off: Floats, graphs: Graphs, width: int) -> Matrix:
     return reach
 
 
-class TraceTrainer:
-    """Fits step by step; state, restore and workers as `training.Trainer`."""
+class TraceTrainer(Stepping):
+    """Fits on spans; workers as `training.Trainer`."""
 
     def __init__(
         self,
@@ -143,70 +141,38 @@ class TraceTrainer:
         edges: bool = True,
         worker: int = 0,
         workers: int = 1,
-        wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
+        wrap: Wrap = bare,
     ) -> None:
         """Raises SpansInvalid, NotEnoughData."""
         self._vocabulary, self._early, self._late = split(spans)
-        self._shape = Shape(len(self._vocabulary) + 1, edges)
-        self._units = Units.fit(self._early, self._shape.labels)
-        self.done, self.steps = 0, self._shape.steps
-        self._seed, self._worker = seed, worker
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self._network = SpanNetwork(self._shape)
-        self._wrapped = wrap(self._network)
-        self._batch = math.ceil(self._shape.batch / workers)
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=self._shape.rate)
+        self._shape = shape = Shape(len(self._vocabulary) + 1, edges)
+        self._units = Units.fit(self._early, shape.labels)
+        self._batch = min(math.ceil(shape.batch / workers), self._early.traces)
+        super().__init__(
+            lambda: SpanNetwork(shape), seed=seed, steps=shape.steps, rate=shape.rate, worker=worker, wrap=wrap
+        )
 
-    def step(self) -> float:
-        """One step of the optimizer; the loss of its traces."""
-        generator = np.random.default_rng((self._seed, self._worker, self.done))
-        chosen = generator.integers(0, self._early.traces, min(self._batch, self._early.traces))
-        graphs = self._early.take(chosen)
-        batch = Batch.of(graphs, self._units.apply(graphs), edges=self._shape.edges)
-        share = 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
-        self._optimizer.param_groups[0]["lr"] = self._shape.rate * (_RATE_END + (1 - _RATE_END) * share)
-        self._wrapped.train()
-        self._optimizer.zero_grad(set_to_none=True)
-        found = loss(self._wrapped, batch)
-        found.backward()
-        self._optimizer.step()
-        self.done += 1
-        return float(found.detach())
-
-    def state(self) -> dict[str, Any]:
-        """Steps done, network and optimizer: numbers and tensors in plain containers, for `torch.save`."""
-        return {
-            "done": self.done,
-            "network": self._network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state` of a trainer with the same spans, seed, edges and number of workers."""
-        self.done = state["done"]
-        self._network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
+    def loss(self, network: nn.Module, generator: np.random.Generator) -> Tensor:
+        """See `Stepping.loss`: of traces drawn at random."""
+        graphs = self._early.take(generator.integers(0, self._early.traces, self._batch))
+        return loss(network, Batch.of(graphs, self._units.apply(graphs), edges=self._shape.edges))
 
     def finish(self) -> TraceGraphs:
         """The detector as trained so far, calibrated on the later traces."""
-        self._network.eval()
+        self.network.eval()
         structure = Structure.fit(self._early, self._shape.labels)
-        found = expected(self._network, self._shape, self._units, self._late)
+        found = expected(self.network, self._shape, self._units, self._late)
         reach = reach_of(found[0], self._late, self._shape.labels)
         heads = Heads.fit(evidence(structure, self._units, self._late, found, reach=reach), self._late)
         return TraceGraphs(
-            self._vocabulary, self._shape, self._network, structure, self._units, reach=reach, heads=heads
+            self._vocabulary, self._shape, self.network, structure, self._units, reach=reach, heads=heads
         )
 
 
 def fit(spans: pa.Table, *, seed: int, progress: Progress | None = None, edges: bool = True) -> TraceGraphs:
     """See `trace_detector.fit`; without edges, the twin that shows what the graph adds."""
     trainer = TraceTrainer(spans, seed=seed, edges=edges)
-    while trainer.done < trainer.steps:
-        trainer.step()
-        if progress is not None and trainer.done % (trainer.steps // 100 or 1) == 0:
-            progress(trainer.done / trainer.steps)
+    trainer.run(progress)
     return trainer.finish()
 
 

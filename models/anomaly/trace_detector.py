@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 import pyarrow as pa
 
-from models.anomaly.refusals import DetectorUnknown, ModelUnreadable
+from models.anomaly.kinds import Kinds
 from models.anomaly.scores import Arrays, Progress
 from models.anomaly.trace_scores import FittedTraces
 
@@ -19,16 +18,7 @@ TRACE_DETECTORS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-class _Kind(Protocol):
-    def fit(self, spans: pa.Table, *, seed: int, progress: Progress | None) -> FittedTraces: ...
-
-    def load(self, arrays: Arrays, configuration: dict[str, Any]) -> FittedTraces: ...
-
-
-def _module(kind: str) -> _Kind:
-    if kind not in TRACE_DETECTORS:
-        raise DetectorUnknown(f"no detector of traces {kind!r}", hint=f"There are: {', '.join(TRACE_DETECTORS)}.")
-    return cast(_Kind, import_module(TRACE_DETECTORS[kind]))
+_KINDS: Final[Kinds[pa.Table, FittedTraces]] = Kinds(TRACE_DETECTORS, "detector of traces")
 
 
 def fit(kind: str, spans: pa.Table, *, seed: int, progress: Progress | None = None) -> FittedTraces:
@@ -43,7 +33,7 @@ def fit(kind: str, spans: pa.Table, *, seed: int, progress: Progress | None = No
     Raises:
         DetectorUnknown, NotEnoughData, SpansInvalid.
     """
-    return _module(kind).fit(spans, seed=seed, progress=progress)
+    return _KINDS.fit(kind, spans, seed=seed, progress=progress)
 
 
 def load(kind: str, arrays: Arrays, configuration: dict[str, Any]) -> FittedTraces:
@@ -53,8 +43,4 @@ def load(kind: str, arrays: Arrays, configuration: dict[str, Any]) -> FittedTrac
         DetectorUnknown: no such kind.
         ModelUnreadable: an array or entry is absent or does not fit.
     """
-    module = _module(kind)
-    try:
-        return module.load(arrays, configuration)
-    except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
-        raise ModelUnreadable(f"this is no {kind} detector: {error}") from error
+    return _KINDS.load(kind, arrays, configuration)
