@@ -16,7 +16,8 @@ import pyarrow as pa
 import structlog
 
 from actors.evidence import Events, Evidence
-from actors.judges import Judge, Judges
+from actors.judges import Judge, Judges, series_beside, series_of
+from actors.levels import Levels
 from actors.minutes import Minutes
 from cluster.clock import Clock
 from cluster.contract.found import FOUND_SCHEMA
@@ -27,13 +28,12 @@ from cluster.lake.tables import TABLES
 from cluster.metadata.feedback import FeedbackStore
 from cluster.settings import Settings
 from models.aggregate.rollup import MINUTE_US
-from models.anomaly.features import entity_series
 from models.anomaly.incidents import Incident, Subject, follow, newest
 from models.anomaly.recent import KIND as RECENT
-from models.anomaly.recent import THRESHOLD, Recent, recent_series
+from models.anomaly.recent import THRESHOLD, Recent
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Series
-from models.anomaly.side_by_side import FLEET, side_by_side
+from models.anomaly.side_by_side import FLEET
 
 log = structlog.get_logger("detector")
 
@@ -42,6 +42,8 @@ TABLE: Final = "anomalies"
 LOOK_US: Final = 3 * 3_600_000_000
 # The first look of a model, and the furthest that late rows are looked for.
 FIRST_LOOK_US: Final = 24 * 3_600_000_000
+# Rows that entities are judged beside each other in: half of it is for levels to be found. Minutes are kept a day.
+BESIDE_LOOK_US: Final = 23 * 3_600_000_000
 # A minute is read this long after its end and the age of a seal: seals are committed by then.
 AFTER_S: Final = 1.5
 _INCIDENTS_MAX: Final = 200
@@ -59,13 +61,25 @@ class Detector:
     """One region's. `tick` is called about once a second, from one thread."""
 
     def __init__(
-        self, settings: Settings, *, clock: Clock, commits: FoundPort, judges: Judges, feedback: FeedbackStore
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        commits: FoundPort,
+        judges: Judges,
+        feedback: FeedbackStore,
+        levels: Levels | None = None,
     ) -> None:
+        """
+        Args:
+            levels: None follows in a thread.
+        """
         self._settings = settings
         self._clock = clock
         self._commits = commits
         self._judges = judges
         self._feedback = feedback
+        self._levels = levels or Levels(settings.lake)
         self._journal = f"detector/{settings.region}"
         self._minutes = Minutes(settings.lake, keep_us=FIRST_LOOK_US)
         self._events = Events(settings.lake)
@@ -73,6 +87,8 @@ class Detector:
         self._judged: dict[str, Judge] = {}
         self._factors: dict[tuple[str, str, str], list[tuple[bool, float]]] = {}
         self._feedback_state = (-1, -1)
+        # Of each tenant, the version and the end of the rows that were judged beside each other last.
+        self._besides: dict[str, tuple[int, int]] = {}
         self._scored_us = -1
         self._states: dict[str, dict[str, str]] = {}
         self._restore()
@@ -99,8 +115,10 @@ class Detector:
             # Without new rows nothing new can be found; what is open may have ended.
             if tenant in fresh or self._open(tenant):
                 changed = self._look(tenant, minute_us, fresh_us=fresh.get(tenant, minute_us))
+                changed += self._look_beside(tenant, minute_us, changed)
                 if changed:
-                    found[tenant] = changed
+                    # Of an incident that both told of, the later row has what the earlier one says.
+                    found[tenant] = list({one.anomaly_id: one for one in changed}.values())
         written = self._write(found) if found else 0
         self._scored_us = minute_us
         if fresh:
@@ -119,7 +137,7 @@ class Detector:
         late_us = max(fresh_us - LOOK_US, minute_us - FIRST_LOOK_US)
         from_us = minute_us - FIRST_LOOK_US if first else min(minute_us - LOOK_US, late_us)
         try:
-            named = self._series(judge, self._minutes.rows(tenant, from_us), from_us=from_us, to_us=minute_us)
+            named = series_of(judge, self._minutes.rows(tenant, from_us), from_us=from_us, to_us=minute_us)
         except NotEnoughData as error:
             reasons[FLEET] = error.message
             return []
@@ -134,15 +152,32 @@ class Detector:
         worst = sorted(changed, key=lambda one: -one.score)[:_INCIDENTS_MAX]
         return sorted(worst, key=lambda one: one.started_us)
 
-    @staticmethod
-    def _series(judge: Judge, rows: pa.Table, *, from_us: int, to_us: int) -> dict[str, Series]:
-        if judge.fleet is None:
-            return recent_series(rows, from_us=from_us, to_us=to_us)
-        features = judge.fleet.units.features
-        series = entity_series(rows, from_us=from_us, to_us=to_us)
-        if judge.layout == "fleet":
-            return {FLEET: side_by_side({str(entity): one for entity, one in series.items()}, features)}
-        return {str(entity): one.only(features) for entity, one in series.items()}
+    def _look_beside(self, tenant: str, minute_us: int, changed: Sequence[Incident]) -> list[Incident]:
+        """Judge entities beside each other, once each row of theirs, next to what was just found of each alone."""
+        beside = self._judges.beside(tenant)
+        if beside is None:
+            return []
+        step_us = beside.model.detector.step_s * 1_000_000
+        to_us = minute_us // step_us * step_us
+        if self._besides.get(tenant) == (beside.version, to_us):
+            return []
+        self._besides[tenant] = (beside.version, to_us)
+        from_us = to_us - BESIDE_LOOK_US
+        try:
+            series = series_beside(beside, self._minutes.rows(tenant, from_us), from_us=from_us, to_us=to_us)
+            scores = beside.model.score(series)
+        except NotEnoughData as error:
+            self._states.setdefault(tenant, {})[beside.model.kind] = error.message
+            return []
+        before = self._known.setdefault(tenant, {}) | {one.anomaly_id: one for one in changed}
+        found: list[Incident] = []
+        for name, one in scores.items():
+            known = [told for told in before.values() if told.entity == name and told.ended_us > from_us]
+            verdicts = self._factors.get((tenant, beside.model.kind, name), [])
+            threshold = beside.model.threshold.judged(verdicts)
+            subject = Subject(tenant, name, beside.version)
+            found += follow(subject, beside.model, series[name], scores=one, threshold=threshold, known=known)
+        return sorted(found, key=lambda one: -one.score)[:_INCIDENTS_MAX]
 
     def _score(self, tenant: str, judge: Judge, name: str, series: Series) -> list[Incident]:
         known = [
@@ -158,7 +193,8 @@ class Detector:
             recent = Recent.of(series)
             threshold = THRESHOLD.judged(verdicts)
             return follow(subject, recent, series, scores=recent.scores, threshold=threshold, known=known)
-        threshold = judge.fleet.threshold(name).judged(verdicts)
+        now_us = series.start_us + series.rows * MINUTE_US
+        threshold = self._levels.of(tenant, judge, name, now_us).judged(verdicts)
         scores = judge.fleet.score(series, name)
         return follow(subject, judge.fleet, series, scores=scores, threshold=threshold, known=known)
 

@@ -86,6 +86,20 @@ class Minutes:
         return {tenant: paths for tenant, paths in found.items() if paths}
 
 
+def past_rows(lake: Path, tenant: str, from_us: int, to_us: int) -> pa.Table:
+    """Partials of one tenant over [from, to), keyed by KEYS, read once and not kept.
+
+    Raises:
+        OSError, TableUnreadable: a file cannot be read.
+    """
+    held = TableReader(lake, MINUTES).refresh().by_tenant.get(tenant, ())
+    together = merge([ROLLUP_SCHEMA.empty_table()], keys=KEYS)
+    inside = [one.path for one in held if one.to_us >= from_us and one.from_us < to_us]
+    for at in range(0, len(inside), _PARTS_MAX):
+        together = merge([together, *(_read(path, from_us) for path in inside[at : at + _PARTS_MAX])], keys=KEYS)
+    return together.filter(pa.array(together.column("window_start").cast(pa.int64()).to_numpy() < to_us))
+
+
 def _recent(files: Sequence[ActiveFile], from_us: int) -> list[ActiveFile]:
     return [one for one in files if one.to_us >= from_us]
 

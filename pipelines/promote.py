@@ -9,29 +9,55 @@ the champion before this one back, `--set version=N` names another challenger. A
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cluster.artifacts import CHALLENGER, CHAMPION, Model, ModelStore
 from cluster.clock import SystemClock, format_rfc3339
-from cluster.errors import HubError, NotFound, RequestInvalid
+from cluster.errors import NotFound, RequestInvalid
 from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT, TenantScope, tenant_id
-from models.anomaly import fleet
+from models.anomaly import fleet, together
 from models.anomaly.fleet import POOLED
-from models.anomaly.judgement import Judgement, judge, refusal
+from models.anomaly.judgement import Judgement, judge, judge_together, refusal
+from models.anomaly.neighbourhood import KIND as NEIGHBOURHOOD
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Series
 from models.anomaly.trace_detector import TRACE_DETECTORS
 from pipelines.options import chosen
 from pipelines.promote_traces import promote_traces
+from pipelines.report import reported
+from pipelines.train_together import PAST_ROWS as TOGETHER_PAST_ROWS
 from pipelines.training_job import Order, order_of, read, start_ray
 
 OPTIONS: Final = ("kind", "tenant", "owner", "version", "rollback", "from", "to", "files", "entities", "step_s")
 _PAST_ROWS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """How models of series are judged.
+
+    Attributes:
+        past_rows: read before the held-back ones, as their past.
+        budget_per_day: alarms for one entity that a model was given.
+    """
+
+    load: Callable[..., Any]
+    judge: Callable[[Any, Mapping[str, Series], Mapping[str, int]], Judgement]
+    budget_per_day: Callable[[Any], float]
+    past_rows: int
+
+
+FLEET_ROAD: Final = Road(fleet.load, judge, lambda model: model.threshold(POOLED).budget_per_day, _PAST_ROWS)
+TOGETHER_ROAD: Final = Road(
+    together.load,
+    judge_together,
+    lambda model: model.threshold.budget_per_day / len(model.entities),
+    TOGETHER_PAST_ROWS,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,21 +70,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         owner = options.get("owner", tenant)
     except RequestInvalid as error:
         parser.error(error.message)
-    try:
-        settings = Settings.from_environment()
-        store = ModelStore.of(settings)
-        if options.get("rollback") == "yes":
-            version = store.roll_back(owner, options["kind"])
-            report: dict[str, Any] = {"promoted": True, "champion": version, "rolled_back": True}
-        else:
-            start_ray()
-            decided = promote_traces if options["kind"] in TRACE_DETECTORS else promote
-            report = decided(store, settings, options, owner=owner)
-    except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
-        return 1
-    print(json.dumps(report, indent=1))
-    return 0 if report["promoted"] else 1
+    return reported(lambda: _run(options, owner), lambda report: bool(report["promoted"]))
+
+
+def _run(options: Mapping[str, str], owner: str) -> dict[str, Any]:
+    settings = Settings.from_environment()
+    store = ModelStore.of(settings)
+    if options.get("rollback") == "yes":
+        return {"promoted": True, "champion": store.roll_back(owner, options["kind"]), "rolled_back": True}
+    start_ray()
+    decided = promote_traces if options["kind"] in TRACE_DETECTORS else promote
+    return decided(store, settings, options, owner=owner)
 
 
 def promote(store: ModelStore, settings: Settings, options: Mapping[str, str], *, owner: str) -> dict[str, Any]:
@@ -72,11 +94,12 @@ def promote(store: ModelStore, settings: Settings, options: Mapping[str, str], *
     number = int(options["version"]) if "version" in options else store.version_of(owner, kind, CHALLENGER)
     if number is None:
         raise NotFound(f"{kind} of {owner} has no challenger", hint="Train one first.")
+    road = TOGETHER_ROAD if kind == NEIGHBOURHOOD else FLEET_ROAD
     challenger = store.load(scope, kind, owner=owner, version=number)
     held = store.version_of(owner, kind, CHAMPION)
     champion = None if held in (None, number) else store.load(scope, kind, owner=owner, version=int(held or 0))
-    judgements, span_us = _judged(settings, options, [challenger, *([champion] if champion else [])])
-    budget = fleet.load(challenger.arrays, challenger.configuration).threshold(POOLED).budget_per_day
+    judgements, span_us = _judged(road, settings, options, [challenger, *([champion] if champion else [])])
+    budget = road.budget_per_day(road.load(challenger.arrays, challenger.configuration))
     ours, theirs = judgements[0], judgements[1] if champion else None
     why = refusal(ours, theirs, budget_per_day=budget)
     report = {
@@ -95,25 +118,27 @@ def promote(store: ModelStore, settings: Settings, options: Mapping[str, str], *
 
 
 def _judged(
-    settings: Settings, options: Mapping[str, str], models: Sequence[Model]
+    road: Road, settings: Settings, options: Mapping[str, str], models: Sequence[Model]
 ) -> tuple[list[Judgement], tuple[int, int]]:
     """Each model on the rows that none of them was fitted on."""
     order = order_as(models[0], options, now_us=SystemClock().now_us())
     gathered = read(order, settings)
     from_us = max(int(one.configuration["trained_to_us"]) for one in models)
-    whole, first = held_back(gathered.series, from_us)
+    whole, first = held_back(gathered.series, from_us, past_rows=road.past_rows)
     judgements = []
     for model in models:
-        judged = fleet.load(model.arrays, model.configuration)
-        own = {name: one for name, one in whole.items() if one.features == judged.units.features}
+        judged = road.load(model.arrays, model.configuration)
+        own = {name: one for name, one in whole.items() if list(one.features) == model.configuration["features"]}
         if not own:
             raise NotEnoughData(f"the rows of now are not those that version {model.version} reads")
-        judgements.append(judge(judged, own, first))
+        judgements.append(road.judge(judged, own, first))
     last = max(one.start_us + one.rows * one.step_s * 1_000_000 for one in whole.values())
     return judgements, (from_us, last)
 
 
-def held_back(series: Mapping[str, Series], from_us: int) -> tuple[dict[str, Series], dict[str, int]]:
+def held_back(
+    series: Mapping[str, Series], from_us: int, *, past_rows: int = _PAST_ROWS
+) -> tuple[dict[str, Series], dict[str, int]]:
     """The rows from an instant on, with some of their past, and where they begin.
 
     Raises:
@@ -123,8 +148,8 @@ def held_back(series: Mapping[str, Series], from_us: int) -> tuple[dict[str, Ser
     for name, one in series.items():
         start = (from_us - one.start_us) // (one.step_s * 1_000_000)
         if start < one.rows:
-            whole[name] = one.part(start - _PAST_ROWS, one.rows)
-            first[name] = max(0, start - max(0, start - _PAST_ROWS))
+            whole[name] = one.part(start - past_rows, one.rows)
+            first[name] = max(0, start - max(0, start - past_rows))
     if not whole:
         raise NotEnoughData(
             f"no row is later than {format_rfc3339(from_us)}, up to which the models were fitted",

@@ -1,7 +1,8 @@
 """Train any kind of detector on a tenant's own history and register it as the challenger: `--set kind=NAME`.
 
 `python -m pipelines.train_detector --set kind=fusion [--set tenant=NAME] ...`, also through `ray job submit` and
-`llmhub job`. Kinds without training steps are fitted in one worker; `fusion` fits its three heads one after the other.
+`llmhub job`. Kinds without training steps are fitted in one worker; `fusion` fits its three heads one after the other;
+`neighbourhood`, which judges entities beside each other, has a road of its own, see train_together.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from models.anomaly.neighbourhood import KIND as NEIGHBOURHOOD
 from models.anomaly.series import Series
 from pipelines.fitting import Outcome, fit
+from pipelines.train_together import main as together
 from pipelines.training_job import Order, run
 
 _FUSION = "fusion"
@@ -20,7 +23,10 @@ _FUSION = "fusion"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 registered, 1 a failure or too little data, 2 wrong usage."""
-    return run(None, arguments, program="train_detector", layout="entities", fit=fitted)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if any(word.removeprefix("--set=") == f"kind={NEIGHBOURHOOD}" for word in words):
+        return together(words)
+    return run(None, words, program="train_detector", layout="entities", fit=fitted)
 
 
 def fitted(order: Order, series: Mapping[str, Series], folder: Path) -> Outcome:

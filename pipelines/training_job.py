@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import re
 import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +17,12 @@ import ray.data
 
 from cluster.artifacts import SHARED, ModelStore, Record
 from cluster.clock import SystemClock, format_rfc3339
-from cluster.errors import HubError, RequestInvalid
+from cluster.errors import RequestInvalid
 from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT, TenantScope, tenant_id
-from models.anomaly import detector
-from models.anomaly.features import ENTITY_DIMENSIONS
+from models.anomaly import detector, together
+from models.anomaly.calibrated import fitting_rows
+from models.anomaly.features import ENTITY_DIMENSIONS, STEP_S
 from models.anomaly.fleet import BUDGET_PER_DAY, Fleet, Units, assemble, residuals_of
 from models.anomaly.judgement import judge
 from models.anomaly.scores import Fitted
@@ -34,6 +33,7 @@ from models.query.times import parse_range
 from pipelines.fitting import Outcome, Work
 from pipelines.model_card import card_of, plots_of
 from pipelines.options import chosen
+from pipelines.report import reported
 from pipelines.windows import Gathered, from_files, from_rollups
 
 OPTIONS: Final = (
@@ -41,6 +41,8 @@ OPTIONS: Final = (
     *("seed", "workers", "steps", "holdout", "budget", "name", "checkpoint_every"),
 )
 LAYOUTS: Final = ("entities", "fleet")
+# Of detectors that judge entities beside each other: a series each, in rows of five minutes.
+TOGETHER: Final = "together"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
 # Rows before the held-back ones that are read as their past.
 _PAST_ROWS: Final = 64
@@ -54,7 +56,7 @@ class Order:
         owner: whose model it becomes; only this tenant's rows are read, also for a shared one.
         span_us: [from, to).
         files: folder of series to train on in place of the tenant's roll-ups.
-        layout: one series an entity, or all entities side by side in one.
+        layout: one series an entity, all entities side by side in one, or TOGETHER.
         holdout: share of the range, at its end, that nothing is fitted on.
     """
 
@@ -105,14 +107,8 @@ def run(kind: str | None, arguments: Sequence[str] | None, *, program: str, layo
         order = order_of(kind or options["kind"], options, layout=layout, now_us=SystemClock().now_us())
     except RequestInvalid as error:
         parser.error(f"{error.message} {error.hint}")
-    try:
-        start_ray()
-        report = train(order, Settings.from_environment(), fit=fit)
-    except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
-        return 1
-    print(json.dumps(report, indent=1))
-    return 0
+    start_ray()
+    return reported(lambda: train(order, Settings.from_environment(), fit=fit))
 
 
 def start_ray() -> None:
@@ -166,7 +162,9 @@ def train(order: Order, settings: Settings, *, fit: Fit, store: ModelStore | Non
     card = card_of(gathered.source, fleet, parts.fit, whole=parts.whole, figures=figures)
     record = Record(_parameters(order, gathered), figures, card, plots_of(fleet, parts.whole, outcome.losses))
     trained_to_us = max(one.start_us + one.rows * one.step_s * 1_000_000 for one in parts.fit.values())
-    configuration = {**fleet.configuration(), **_meaning(order, fleet), "trained_to_us": trained_to_us}
+    calibrated_from_us = min(one.start_us + fitting_rows(one) * one.step_s * 1_000_000 for one in parts.fit.values())
+    times = {"calibrated_from_us": calibrated_from_us, "trained_to_us": trained_to_us}
+    configuration = {**fleet.configuration(), **_meaning(order, fleet), **times}
     version = (store or ModelStore.of(settings)).register(
         order.owner, order.kind, record, arrays=fleet.arrays(), configuration=configuration
     )
@@ -180,7 +178,8 @@ def read(order: Order, settings: Settings) -> Gathered:
         gathered = from_files(Path(order.files), entities=order.entities, step_s=order.step_s)
     else:
         scope = TenantScope.of(tenant_id(order.tenant))
-        gathered = from_rollups(settings.lake, scope, order.span_us, order.dimensions)
+        step_s = together.STEP_S if order.layout == TOGETHER else STEP_S
+        gathered = from_rollups(settings.lake, scope, order.span_us, order.dimensions, step_s=step_s)
     if order.layout == "fleet":
         one = side_by_side(gathered.series, order.columns or columns_of(gathered.series))
         return Gathered({FLEET: one}, gathered.source)
@@ -188,13 +187,13 @@ def read(order: Order, settings: Settings) -> Gathered:
     return Gathered({name: one.only(features) for name, one in gathered.series.items()}, gathered.source)
 
 
-def parted(series: Mapping[str, Series], holdout: float) -> Parted:
+def parted(series: Mapping[str, Series], holdout: float, *, past_rows: int = _PAST_ROWS) -> Parted:
     """Hold back the last share of the rows of each series; those before it, as its past, are read again."""
     cut = {name: one.rows - int(one.rows * holdout) for name, one in series.items()}
     return Parted(
         {name: one.part(0, cut[name]) for name, one in series.items()},
-        {name: one.part(cut[name] - _PAST_ROWS, one.rows) for name, one in series.items()},
-        {name: min(_PAST_ROWS, cut[name]) for name in series},
+        {name: one.part(cut[name] - past_rows, one.rows) for name, one in series.items()},
+        {name: min(past_rows, cut[name]) for name in series},
     )
 
 
@@ -210,7 +209,7 @@ def order_of(kind: str, options: Mapping[str, str], *, layout: str, now_us: int)
     if not _NAME.fullmatch(name):
         raise RequestInvalid(f"--set name={name[:100]}: use letters, digits, '-', '_' and '.'")
     chosen_layout = options.get("layout", layout)
-    if chosen_layout not in LAYOUTS:
+    if "layout" in options and chosen_layout not in LAYOUTS:
         raise RequestInvalid(f"--set layout={chosen_layout[:40]}: one of {', '.join(LAYOUTS)}")
     work = Work(
         kind,

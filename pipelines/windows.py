@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 
 from cluster.contract.columns import ROLLUP_SCHEMA
@@ -21,8 +22,8 @@ from cluster.errors import NotFound
 from cluster.lake.scan import TableReader, files
 from cluster.lake.tables import MINUTES, PARTITION_COLUMNS, TABLES
 from cluster.tenancy import TenantScope
-from models.aggregate.rollup import MINUTE_US, merge
-from models.anomaly.features import ENTITY_DIMENSIONS, entity_series
+from models.aggregate.rollup import merge
+from models.anomaly.features import ENTITY_DIMENSIONS, STEP_S, entity_series
 from models.anomaly.refusals import NotEnoughData, SeriesInvalid
 from models.anomaly.series import Series
 
@@ -62,14 +63,25 @@ class Gathered:
 
 
 def from_rollups(
-    lake: Path, scope: TenantScope, span_us: tuple[int, int], dimensions: Sequence[str] = ENTITY_DIMENSIONS
+    lake: Path,
+    scope: TenantScope,
+    span_us: tuple[int, int],
+    dimensions: Sequence[str] = ENTITY_DIMENSIONS,
+    *,
+    step_s: int = STEP_S,
 ) -> Gathered:
     """Series of all entities of the scope's tenant over [from, to), read and merged by the cluster.
+
+    They begin with the first minute that was told of: a tenant of one day is not thirteen days of nothing and a day.
+
+    Args:
+        step_s: of a row, whole minutes; the range is cut to whole rows.
 
     Raises:
         NotEnoughData: no row lies in the range. SeriesInvalid: an unknown dimension, or too many entities.
     """
-    from_us, to_us = (at // MINUTE_US * MINUTE_US for at in span_us)
+    step_us = step_s * 1_000_000
+    from_us, to_us = (at // step_us * step_us for at in span_us)
     snapshot = TableReader(lake, MINUTES).refresh()
     paths = [one.path for one in files(scope, snapshot, from_us, to_us)]
     if not paths:
@@ -88,7 +100,10 @@ def from_rollups(
         gathered.append(part)
         if len(gathered) > _PARTIALS_PER_MERGE:
             gathered = [merge(gathered, keys=keys)]
-    found = entity_series(merge(gathered, keys=keys), from_us=from_us, to_us=to_us, dimensions=dimensions)
+    together = merge(gathered, keys=keys)
+    first_us = pc.min(together.column("window_start").cast(pa.int64())).as_py()
+    from_us = max(from_us, (first_us or from_us) // step_us * step_us)
+    found = entity_series(together, from_us=from_us, to_us=to_us, dimensions=dimensions, step_s=step_s)
     source = {"table": MINUTES, "version": str(snapshot.version), "files": str(len(paths))}
     return Gathered({str(entity): one for entity, one in found.items()}, source)
 

@@ -18,9 +18,10 @@ from cluster.metadata.feedback import FeedbackStore
 from cluster.metadata.schema import open_metadata
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
-from models.anomaly import trace_model
+from models.anomaly import together, trace_model
 from models.anomaly.detector import DETECTORS
 from models.anomaly.fleet import Fleet
+from models.anomaly.neighbourhood import KIND as NEIGHBOURHOOD
 from models.anomaly.refusals import DetectorUnknown
 from models.anomaly.threshold import Threshold
 from models.anomaly.trace_detector import TRACE_DETECTORS
@@ -47,7 +48,9 @@ TRACE_SCORERS: Final[Mapping[str, Callable[[Champion, Sequence[dict[str, Any]]],
     dict.fromkeys(TRACE_DETECTORS, _of_spans)
 )
 # Kinds whose stored content is no Fleet: kind -> (arrays, configuration) -> content.
-LOADERS: Final[dict[str, Callable[..., Any]]] = dict(trace_model.LOADERS)
+LOADERS: Final[dict[str, Callable[..., Any]]] = {**trace_model.LOADERS, NEIGHBOURHOOD: together.load}
+# Kinds that score windows.
+WINDOW_KINDS: Final = (*DETECTORS, NEIGHBOURHOOD)
 
 
 class ScorerPort(Protocol):
@@ -112,7 +115,7 @@ class Scorer:
         """See `ScorerPort.detectors`."""
         versions = await self._champions.versions(scope)
         url = f"http://127.0.0.1:{self._settings.mlflow_port}/#/experiments/1/runs"
-        kinds = dict.fromkeys([*DETECTORS, *TRACE_SCORERS, *(one.kind for one in versions)])
+        kinds = dict.fromkeys([*WINDOW_KINDS, *TRACE_SCORERS, *(one.kind for one in versions)])
         return {"detectors": [self._told(kind, versions, url) for kind in kinds]}
 
     def _told(self, kind: str, versions: Sequence[Any], url: str) -> Answer:
@@ -134,7 +137,7 @@ class Scorer:
         return {"detector": kind, "state": state, "champion": champion, "versions": mine}
 
     async def _champion(self, scope: TenantScope, request: ScoreRequest) -> Champion | HubError:
-        known = TRACE_SCORERS if request.traces else DETECTORS
+        known = tuple(TRACE_SCORERS) if request.traces else WINDOW_KINDS
         if request.detector not in known:
             return DetectorUnknown(
                 f"no detector {request.detector[:80]!r} reads {'traces' if request.traces else 'windows'}",
@@ -155,6 +158,8 @@ class Scorer:
         """Score requests of one model and one shape of windows."""
         if champion.kind in TRACE_SCORERS:
             return [self._of_traces(champion, request) for _, request in asked]
+        if champion.kind == NEIGHBOURHOOD:
+            return [self._side_by_side(champion, scope, request) for scope, request in asked]
         fleet = fleet_of(champion)
         good: list[Asked] = []
         outcome: list[Answer | HubError | None] = []
@@ -185,6 +190,25 @@ class Scorer:
 
     def _threshold(self, fleet: Fleet, tenant: str, entity: str) -> Threshold:
         return fleet.threshold(entity).judged(self._factors.get((tenant, fleet.kind, entity), []))
+
+    def _side_by_side(self, champion: Champion, scope: TenantScope, request: ScoreRequest) -> Answer | HubError:
+        """Windows of entities beside each other belong to one question."""
+        model, tenant = champion.content, str(scope.tenants[0])
+        thresholds = [
+            model.threshold.judged(self._factors.get((tenant, model.kind, name), [])) for name in request.entities
+        ]
+        try:
+            told = together.answers(
+                model,
+                request.windows,
+                entities=request.entities,
+                starts_us=request.starts_us,
+                thresholds=thresholds,
+                features=request.features,
+            )
+        except HubError as error:
+            return error
+        return {**_head(champion), "scores": told}
 
     def _of_traces(self, champion: Champion, request: ScoreRequest) -> Answer | HubError:
         try:

@@ -64,45 +64,56 @@ class Entity:
 
 
 def entity_series(
-    partials: pa.Table, *, from_us: int, to_us: int, dimensions: Sequence[str] = ENTITY_DIMENSIONS
+    partials: pa.Table,
+    *,
+    from_us: int,
+    to_us: int,
+    dimensions: Sequence[str] = ENTITY_DIMENSIONS,
+    step_s: int = STEP_S,
 ) -> dict[Entity, Series]:
-    """A series of FEATURES over [from_us, to_us) for each entity, in the order of their first minute.
+    """A series of FEATURES over [from_us, to_us) for each entity, in the order of their first row.
 
-    A minute without any row of the whole table is missing in every series: nobody knows whether nothing was called or
-    nothing was told. A minute in which only this entity is silent has no requests, and nothing else is known of it.
+    A row is a minute, or several together. One without any row of the whole table is missing in every series: nobody
+    knows whether nothing was called or nothing was told. One in which only this entity is silent has no requests, and
+    nothing else is known of it.
 
     Args:
         partials: ROLLUP_SCHEMA rows of one tenant, minutes.
-        from_us, to_us: whole minutes since the Unix epoch, microseconds.
+        from_us, to_us: whole rows since the Unix epoch, microseconds.
         dimensions: of ROLLUP_DIMENSIONS; none gives one series of the whole tenant.
 
     Raises:
-        SeriesInvalid: an unknown dimension, a range that is empty or not of whole minutes, or more than
+        SeriesInvalid: an unknown dimension, a range that is empty or not of whole rows, or more than
             ENTITIES_MAX entities or VALUES_MAX values.
         NotEnoughData: no row lies in the range.
     """
-    minutes = (to_us - from_us) // MINUTE_US
-    _check(minutes, from_us, to_us, dimensions)
+    step_us = step_s * 1_000_000
+    rows = (to_us - from_us) // step_us
+    _check(rows, (from_us, to_us), step_us, dimensions)
     starts = partials.column("window_start").cast(pa.int64()).to_numpy()
     inside = partials.filter(pa.array((starts >= from_us) & (starts < to_us)))
     if inside.num_rows == 0:
         raise NotEnoughData("no calls in this range", hint="Widen the range, or send events first.")
+    if step_us != MINUTE_US:
+        floored = starts[(starts >= from_us) & (starts < to_us)] // step_us * step_us
+        at, kind = inside.schema.get_field_index("window_start"), inside.schema.field("window_start")
+        inside = inside.set_column(at, kind, pa.array(floored).cast(kind.type))
     merged = merge([inside], keys=("window_start", *dimensions))
     keys = [merged.column(name).combine_chunks() for name in dimensions] or [pa.nulls(merged.num_rows)]
     groups = group(keys)
-    if groups.count > ENTITIES_MAX or groups.count * minutes * len(FEATURES) > VALUES_MAX:
+    if groups.count > ENTITIES_MAX or groups.count * rows * len(FEATURES) > VALUES_MAX:
         raise SeriesInvalid(
-            f"{groups.count} entities of {minutes} minutes; at most {ENTITIES_MAX} and {VALUES_MAX} values are allowed",
+            f"{groups.count} entities of {rows} rows; at most {ENTITIES_MAX} and {VALUES_MAX} values are allowed",
             hint="Choose fewer dimensions or a shorter range.",
         )
-    place = (merged.column("window_start").cast(pa.int64()).to_numpy() - from_us) // MINUTE_US
-    values = np.full((groups.count, minutes, len(FEATURES)), np.nan, np.float32)
+    place = (merged.column("window_start").cast(pa.int64()).to_numpy() - from_us) // step_us
+    values = np.full((groups.count, rows, len(FEATURES)), np.nan, np.float32)
     values[:, np.unique(place), 0] = 0.0
     values[groups.ids, place] = features_of(merged)
     names = [key.take(groups.firsts).to_pylist() for key in keys]
     return {
         Entity(tuple((name, names[column][number]) for column, name in enumerate(dimensions))): Series(
-            values[number], FEATURES, STEP_S, from_us
+            values[number], FEATURES, step_s, from_us
         )
         for number in range(groups.count)
     }
@@ -137,9 +148,10 @@ def features_of(partials: pa.Table) -> Matrix:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _check(minutes: int, from_us: int, to_us: int, dimensions: Sequence[str]) -> None:
-    if minutes < 1 or from_us % MINUTE_US or to_us % MINUTE_US:
-        raise SeriesInvalid("the range is empty or not of whole minutes", hint="Give from < to, both on a minute.")
+def _check(rows: int, span_us: tuple[int, int], step_us: int, dimensions: Sequence[str]) -> None:
+    if rows < 1 or any(at % step_us for at in span_us) or step_us % MINUTE_US:
+        rows_told = "minutes" if step_us == MINUTE_US else f"rows of {step_us // 1_000_000} s"
+        raise SeriesInvalid(f"the range is empty or not of whole {rows_told}", hint="Give from < to, both on one.")
     unknown = [name for name in dimensions if name not in ROLLUP_DIMENSIONS]
     if unknown or len(set(dimensions)) != len(dimensions):
         raise SeriesInvalid(f"dimensions {list(dimensions)}", hint=f"Choose among {', '.join(ROLLUP_DIMENSIONS)}.")

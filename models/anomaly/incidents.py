@@ -14,9 +14,12 @@ from models.anomaly.recent import KIND, PAST_ROWS, Recent
 from models.anomaly.scores import Scores
 from models.anomaly.series import Series
 from models.anomaly.threshold import MERGE_S, Alarm, Threshold, decide
+from models.anomaly.together import Together
 from models.anomaly.window_answers import drivers, severity
 
 OPEN, CLOSED = "open", "closed"
+# What gave the scores.
+Judging = Fleet | Recent | Together
 _TOLD_AGAIN_US: Final = 600_000_000
 # Feature -> measure of the query catalogue, and how a value becomes one of that measure.
 _MEASURES: Final[Mapping[str, tuple[str, str]]] = {
@@ -78,7 +81,7 @@ class Subject:
 
 def follow(
     subject: Subject,
-    judge: Fleet | Recent,
+    judge: Judging,
     series: Series,
     *,
     scores: Scores,
@@ -140,7 +143,7 @@ def _grown(same: Incident, told: Incident) -> Incident:
 
 
 def _told(
-    subject: Subject, judge: Fleet | Recent, series: Series, *, scores: Scores, alarm: Alarm, threshold: Threshold
+    subject: Subject, judge: Judging, series: Series, *, scores: Scores, alarm: Alarm, threshold: Threshold
 ) -> Incident:
     step_us = series.step_s * 1_000_000
     began_us = series.start_us + alarm.start * step_us
@@ -149,11 +152,16 @@ def _told(
         kind, found_drivers = KIND, judge.drivers(alarm.peak)
         baseline: dict[str, Any] = {"of": f"the {PAST_ROWS} minutes before", "season": "none"}
     else:
-        row, share = series.values[alarm.peak], scores.share[alarm.peak]
-        kind, found_drivers = judge.kind, drivers(judge, row, share, entity=subject.entity, at_us=peak_us)
-        bins = judge.units.profile.shape[1]
-        season = "none" if bins == 1 else "time of day" if bins == 48 else "time of week"
-        baseline = {"of": "training time of this entity", "season": season, "budget_per_day": threshold.budget_per_day}
+        row, share, kind = series.values[alarm.peak], scores.share[alarm.peak], judge.kind
+        if isinstance(judge, Together):
+            found_drivers = judge.drivers(row, share, entity=subject.entity, at_us=peak_us)
+            baseline = {"of": "training time of this entity, beside the others", "season": judge.season}
+        else:
+            found_drivers = drivers(judge, row, share, entity=subject.entity, at_us=peak_us)
+            bins = judge.units.profile.shape[1]
+            season = "none" if bins == 1 else "time of day" if bins == 48 else "time of week"
+            baseline = {"of": "training time of this entity", "season": season}
+        baseline["budget_per_day"] = threshold.budget_per_day
     return Incident(
         anomaly_id=_identity(subject, kind, began_us),
         revision=0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -12,11 +12,14 @@ from models.anomaly.evaluation import Meeting, auc_pr, meet
 from models.anomaly.fleet import Fleet
 from models.anomaly.planted import plant
 from models.anomaly.refusals import NotEnoughData
-from models.anomaly.series import Series
-from models.anomaly.threshold import DAY_S, decide
+from models.anomaly.series import Floats, Matrix, Series
+from models.anomaly.threshold import DAY_S, Threshold, decide
+from models.anomaly.together import Together
 
 SEED: Final = 20_261_129
 ROWS_MIN: Final = 240
+# Of rows of five minutes, of which a day of held-back time has fewer.
+TOGETHER_ROWS_MIN: Final = 120
 # Rows after a fault in which an alarm is late, not false.
 _GAP: Final = 5
 # A challenger may be this much worse by chance.
@@ -50,6 +53,22 @@ class Judgement:
         return {f"{prefix}{name}": float(value) for name, value in asdict(self).items()}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """A model as it is judged.
+
+    Attributes:
+        score: scores of every row of each of some series.
+        spread: (f,) robust spread of an entity's features.
+    """
+
+    entities: frozenset[str]
+    score: Callable[[Mapping[str, Series]], dict[str, Floats]]
+    spread: Callable[[str], Matrix]
+    threshold: Callable[[str], Threshold]
+    rows_min: int
+
+
 def judge(fleet: Fleet, series: Mapping[str, Series], first: Mapping[str, int], *, seed: int = SEED) -> Judgement:
     """Judge on the rows from `first` on; the rows before are read as their past only.
 
@@ -60,29 +79,59 @@ def judge(fleet: Fleet, series: Mapping[str, Series], first: Mapping[str, int], 
     Raises:
         NotEnoughData: no known entity has ROWS_MIN scored rows there.
     """
+    judged = _Judged(
+        frozenset(fleet.units.names),
+        lambda told: {name: fleet.score(one, name).score for name, one in told.items()},
+        lambda name: fleet.units.spread[fleet.units.place(name)],
+        fleet.threshold,
+        ROWS_MIN,
+    )
+    return _judgement(judged, series, first, seed)
+
+
+def judge_together(
+    model: Together, series: Mapping[str, Series], first: Mapping[str, int], *, seed: int = SEED
+) -> Judgement:
+    """The same of entities side by side: all have faults, each at its own times.
+
+    Raises:
+        NotEnoughData: no known entity has TOGETHER_ROWS_MIN scored rows there.
+    """
+    usual = model.detector.usual
+    judged = _Judged(
+        frozenset(model.entities),
+        lambda told: {name: one.score for name, one in model.score(told).items()},
+        lambda name: usual.spread[model.entities.index(name)].astype(np.float32),
+        lambda name: model.threshold,
+        TOGETHER_ROWS_MIN,
+    )
+    return _judgement(judged, series, first, seed)
+
+
+def _judgement(judged: _Judged, series: Mapping[str, Series], first: Mapping[str, int], seed: int) -> Judgement:
+    known = {name: one for name, one in series.items() if name in judged.entities}
+    planted = {
+        name: plant(one, judged.spread(name), name=name, first=first[name], seed=seed) for name, one in known.items()
+    }
+    clean = judged.score(known) if known else {}
+    found = judged.score({name: one.series for name, one in planted.items()}) if known else {}
     precisions, chances, meetings, alarms, days, rows = [], [], [], 0, 0.0, 0
-    for name, one in series.items():
-        if name not in fleet.units.names:
+    for name, one in known.items():
+        start, threshold = first[name], judged.threshold(name)
+        scored = int(np.isfinite(clean[name][start:]).sum())
+        if scored < judged.rows_min or not planted[name].events:
             continue
-        start = first[name]
-        clean = fleet.score(one, name).score[start:]
-        scored = int(np.isfinite(clean).sum())
-        planted = plant(one, fleet.units.spread[fleet.units.place(name)], name=name, first=start, seed=seed)
-        if scored < ROWS_MIN or not planted.events:
-            continue
-        threshold = fleet.threshold(name)
-        alarms += len(decide(clean, threshold))
+        alarms += len(decide(clean[name][start:], threshold))
         days += one.step_s * scored / DAY_S
         rows += scored
-        found = fleet.score(planted.series, name).score[start:]
-        precisions.append(auc_pr(found, planted.labels[start:]))
-        chances.append(float(planted.labels[start:].mean()))
-        events = [(begin - start, end - start) for begin, end in planted.events]
-        raised = [(alarm.start, alarm.end) for alarm in decide(found, threshold)]
+        precisions.append(auc_pr(found[name][start:], planted[name].labels[start:]))
+        chances.append(float(planted[name].labels[start:].mean()))
+        events = [(begin - start, end - start) for begin, end in planted[name].events]
+        raised = [(alarm.start, alarm.end) for alarm in decide(found[name][start:], threshold)]
         meetings.append(meet(raised, events, gap=_GAP))
     if not precisions:
         raise NotEnoughData(
-            f"no entity has {ROWS_MIN} scored rows of held-back time",
+            f"no entity has {judged.rows_min} scored rows of held-back time",
             hint="Widen the range, or hold back a larger share.",
         )
     return Judgement(

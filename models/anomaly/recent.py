@@ -18,7 +18,7 @@ from models.anomaly.refusals import NotEnoughData
 from models.anomaly.scores import Scores
 from models.anomaly.series import Floats, Series
 from models.anomaly.threshold import Threshold
-from models.anomaly.window_answers import DRIVER_SHARE_MIN, DRIVERS_MAX
+from models.anomaly.window_answers import told_drivers
 
 KIND: Final = "recent"
 # What is judged: an application, and a model at its provider. Single operations have too few calls.
@@ -88,17 +88,7 @@ class Recent:
     def drivers(self, row: int) -> list[dict[str, Any]]:
         """See `window_answers.drivers`."""
         share = self.scores.share[row]
-        return [
-            {
-                "feature": self.features[at],
-                "share": round(float(share[at]), 4),
-                "value": None if np.isnan(self.told[row, at]) else float(self.told[row, at]),
-                "usual": float(self.usual[row, at]),
-                "spread": float(self.spread[row, at]),
-            }
-            for at in np.argsort(-share, kind="stable")[:DRIVERS_MAX].tolist()
-            if share[at] >= DRIVER_SHARE_MIN
-        ]
+        return told_drivers(self.features, self.told[row], share, usual=self.usual[row], spread=self.spread[row])
 
 
 def recent_series(partials: pa.Table, *, from_us: int, to_us: int) -> dict[str, Series]:

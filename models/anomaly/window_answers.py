@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from models.anomaly.fleet import Fleet
 from models.anomaly.scores import Scores
 from models.anomaly.series import Matrix
 from models.anomaly.threshold import Threshold
+
+Values = npt.NDArray[np.floating]
 
 DRIVERS_MAX: Final = 5
 # A feature with less of the score than this explains nothing.
@@ -34,14 +37,21 @@ def drivers(fleet: Fleet, row: Matrix, share: Matrix, *, entity: str, at_us: int
     place = units.place(entity)
     season = units.profile[place, at_us // 1_000_000 // 1_800 % units.profile.shape[1]]
     usual = units.centre[place] + season * units.spread[place]
+    return told_drivers(units.features, row, share, usual=usual, spread=units.spread[place])
+
+
+def told_drivers(
+    features: Sequence[str], row: Values, share: Values, *, usual: Values, spread: Values
+) -> list[dict[str, Any]]:
+    """See `drivers`; all (f,)."""
     order = np.argsort(-share, kind="stable")[:DRIVERS_MAX]
     return [
         {
-            "feature": units.features[at],
+            "feature": features[at],
             "share": round(float(share[at]), 4),
             "value": None if np.isnan(row[at]) else float(row[at]),
             "usual": float(usual[at]),
-            "spread": float(units.spread[place, at]),
+            "spread": float(spread[at]),
         }
         for at in order.tolist()
         if share[at] >= DRIVER_SHARE_MIN
@@ -63,22 +73,29 @@ def answers(
     for at, (entity, threshold) in enumerate(zip(entities, thresholds, strict=True)):
         score = float(scores.score[at])
         if np.isnan(score):
-            told.append({"state": "not_enough_data", "reason": _lacking(windows[at]), "score": None})
+            told.append(not_scored(_lacking(windows[at])))
             continue
-        over = score > threshold.level
-        told.append(
-            {
-                "state": "scored",
-                "score": score,
-                "threshold": threshold.level,
-                "is_anomaly": bool(over),
-                "severity": severity(score, threshold.level) if over else None,
-                "drivers": drivers(
-                    fleet, windows[at, -1], scores.share[at], entity=entity, at_us=starts_us[at] + span_us
-                ),
-            }
-        )
+        found = drivers(fleet, windows[at, -1], scores.share[at], entity=entity, at_us=starts_us[at] + span_us)
+        told.append(scored(score, threshold, found))
     return told
+
+
+def scored(score: float, threshold: Threshold, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The entry of a window with a score and its drivers."""
+    over = score > threshold.level
+    return {
+        "state": "scored",
+        "score": score,
+        "threshold": threshold.level,
+        "is_anomaly": over,
+        "severity": severity(score, threshold.level) if over else None,
+        "drivers": found,
+    }
+
+
+def not_scored(reason: str) -> dict[str, Any]:
+    """The entry of a window without one."""
+    return {"state": "not_enough_data", "reason": reason, "score": None}
 
 
 def _lacking(window: Matrix) -> str:

@@ -23,6 +23,7 @@ TITLES: Mapping[str, str] = {
     "committer": "ray::CommitterHost",
     "replica": "ray::ServeReplica:hub:ingress",
     "query": "ray::ServeReplica:hub:query",
+    "trainer": "ray::RayTrainWorker",
 }
 
 

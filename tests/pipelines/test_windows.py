@@ -65,6 +65,10 @@ def test_rows_of_one_tenant_become_aligned_series_and_come_back_from_a_dataset(t
     for name, one in found.series.items():
         assert again[name].values.tobytes() == one.values.tobytes()
         assert (again[name].features, again[name].start_us) == (one.features, one.start_us)
+    # Asked for a fortnight, a tenant of some minutes is not a fortnight of nothing.
+    longer = from_rollups(tmp_path, ACME, (begin - 14 * 1_440 * MINUTE_US, begin + 8 * MINUTE_US), ("model",))
+    assert {one.start_us for one in longer.series.values()} == {begin}
+    assert longer.series["model=a"].values.tobytes() == a.values.tobytes()
     with pytest.raises(NotEnoughData):
         from_rollups(tmp_path, ACME, (begin - 10 * MINUTE_US, begin - 8 * MINUTE_US), ("model",))
 

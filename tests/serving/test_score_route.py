@@ -17,10 +17,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from cluster.artifacts import ModelStore, Record
 
-from models.anomaly import detector, fleet, trace_detector, trace_model
+from cluster.clock import format_rfc3339
+from models.anomaly import detector, fleet, together, trace_detector, trace_model
 from models.anomaly.fleet import Units
 from serving.scorer import Scorer
 from tests.bench import trace_faults
+from tests.models.anomaly.neighbours import DAY_ROWS, minutes, series_of_rows
 from tests.models.anomaly.synthetic import series_of, usual
 from tests.serving.conftest import SMALL, Hub, start
 
@@ -156,6 +158,30 @@ def test_traces_are_scored_by_their_graphs(learned: Learned) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, "spans_invalid")
     answer = learned.score({"detector": "gnn", "traces": [alone]})
     assert (answer.status_code, answer.json()["code"]) == (409, "not_trained")
+
+
+def test_entities_are_scored_beside_each_other(learned: Learned) -> None:
+    table = minutes(5 * DAY_ROWS)
+    made = together.fit(series_of_rows(0, 4 * DAY_ROWS, table), budget_per_day=1.0)
+    version = learned.store.register(
+        "default", made.kind, Record({}, {}, {}), arrays=made.arrays(), configuration=made.configuration()
+    )
+    learned.store.promote("default", made.kind, version)
+    day = series_of_rows(4 * DAY_ROWS, 4 * DAY_ROWS + 200, table, made.detector.features)
+    windows = [[[None if np.isnan(one) else float(one) for one in row] for row in day[name].values] for name in day]
+    start = format_rfc3339(next(iter(day.values())).start_us)
+    body = {"detector": made.kind, "entity": list(day), "start": start, "windows": windows}
+    told = learned.score(body).json()
+    assert told["version"] == version
+    expected = [made.score(day)[name].score[-1] for name in day]
+    assert [one["score"] for one in told["scores"]] == pytest.approx(expected, rel=1e-6)
+    assert {one["threshold"] for one in told["scores"]} == {made.threshold.level}
+    short = learned.score({**body, "windows": [one[:100] for one in windows]})
+    assert (short.status_code, short.json()["code"]) == (422, "not_enough_data")
+    twice = learned.score({**body, "entity": [next(iter(day))] * 4})
+    assert (twice.status_code, twice.json()["code"]) == (422, "series_invalid")
+    detectors = learned.hub.call("GET", "/api/v1/detectors", key=learned.key).json()["detectors"]
+    assert next(one for one in detectors if one["detector"] == made.kind)["state"] == "serving"
 
 
 def test_a_model_altered_by_one_byte_is_refused(learned: Learned, tmp_path: Path) -> None:
