@@ -12,15 +12,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData
 from models.anomaly.scaling import Scaling
-from models.anomaly.scores import TRAILING_ROWS, Arrays, Scores, combine, combine_last
+from models.anomaly.scores import LOGARITHM, MEAN, TRAILING_ROWS, Arrays, Scores, combine, combine_last
 from models.anomaly.series import Floats, Matrix, Series
 from models.anomaly.tails import Tail
 
 # The latest part of training time tells how far off usual rows are; models are fitted on what lies before it, since
 # what a model was fitted on looks better than the next day will.
 CALIBRATION_SHARE: Final = 0.3
-# Deviations in calibration time, of each feature: its scale is this quantile.
-_SCALE_QUANTILE: Final = 0.99
+# Deviations in calibration time, of each feature: its scale is this quantile. A higher one would be told by the few
+# disturbances that calibration time has, and what shows in them later would no longer count.
+_SCALE_QUANTILE: Final = 0.9
 # In standard units: a feature that is predicted better than this in calibration time is not held to it.
 _SCALE_FLOOR: Final = 0.1
 
@@ -76,12 +77,14 @@ class Detector:
 
     Attributes:
         calibrations: of centred and of trailing scores, in this order.
+        form: how deviations become one score, see `combine`.
     """
 
     kind: str
     scaling: Scaling
     model: PatchModel | RowModel
     calibrations: tuple[Calibration, Calibration]
+    form: str = MEAN
 
     @property
     def reach_rows(self) -> int:
@@ -92,7 +95,7 @@ class Detector:
         """See `Fitted.score`."""
         calibration = self.calibrations[trailing]
         deviation = self.model.deviation(self.scaling.apply(series), trailing=trailing)
-        raw, share = combine(deviation / calibration.scale, trailing=trailing)
+        raw, share = combine(deviation / calibration.scale, trailing=trailing, form=self.form)
         return Scores(calibration.tail.surprise(raw), share)
 
     def score_last(self, windows: Matrix, starts_us: Sequence[int]) -> Scores:
@@ -115,7 +118,7 @@ class Detector:
             deviation = self.model.judge_rows(flat, (first_s + step).ravel()).reshape(standard.shape)
         scale = np.tile(self.calibrations[True].scale, judged)
         scaled = np.asarray(deviation.reshape(count, -1) / scale, np.float32)
-        raw, share = combine_last(scaled.reshape(deviation.shape))
+        raw, share = combine_last(scaled.reshape(deviation.shape), form=self.form)
         return Scores(self.calibrations[True].tail.surprise(raw), share)
 
     def arrays(self) -> Arrays:
@@ -130,6 +133,7 @@ class Detector:
         return {
             "features": list(self.scaling.features),
             "step_s": self.scaling.step_s,
+            "form": self.form,
             "model": self.model.configuration(),
         }
 
@@ -200,8 +204,12 @@ def restore(kind: str, model: PatchModel | RowModel, arrays: Arrays, configurati
     """Inverse of `Detector.arrays` and `Detector.configuration` around a model that was restored.
 
     Raises:
-        ModelUnreadable: shapes do not fit.
+        ModelUnreadable: shapes do not fit, or the form is none.
     """
+    # Models of before say nothing of it: their tails are of logarithms.
+    form = configuration.get("form", LOGARITHM)
+    if form not in (MEAN, LOGARITHM):
+        raise ModelUnreadable(f"deviations are combined by {form!r}, which is not known here")
     features = tuple(configuration["features"])
     scaling = Scaling(arrays["centre"], arrays["spread"], features, configuration["step_s"])
     centred, trailing = (
@@ -210,7 +218,7 @@ def restore(kind: str, model: PatchModel | RowModel, arrays: Arrays, configurati
     for name, array in (("centre", scaling.centre), ("spread", scaling.spread), ("scale", centred.scale)):
         if array.shape != (len(features),):
             raise ModelUnreadable(f"{name} has shape {array.shape} for {len(features)} features")
-    return Detector(kind, scaling, model, (centred, trailing))
+    return Detector(kind, scaling, model, (centred, trailing), form)
 
 
 def model_arrays(arrays: Arrays) -> Arrays:

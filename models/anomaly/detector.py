@@ -19,6 +19,8 @@ DETECTORS: Final[Mapping[str, str]] = MappingProxyType(
         "seasonal": "models.anomaly.seasonal",
         "pca": "models.anomaly.pca",
         "patch_bank": "models.anomaly.patch_bank",
+        "forecast": "models.anomaly.forecast",
+        "pair": "models.anomaly.pair",
         "autoencoder": "models.anomaly.autoencoder",
         "gnn_metric": "models.anomaly.gnn_metric",
         "fusion": "models.anomaly.fusion",

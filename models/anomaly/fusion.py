@@ -3,102 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
-from models.anomaly import autoencoder, gnn_metric, patch_bank
-from models.anomaly.calibrated import fitting_rows, tail_arrays, tail_of
-from models.anomaly.scores import Arrays, Fitted, Progress, Scores
-from models.anomaly.series import Floats, Matrix, Series
-from models.anomaly.tails import Tail
+from models.anomaly import autoencoder, ensemble, gnn_metric, patch_bank
+from models.anomaly.ensemble import Fusion, Kind
+from models.anomaly.scores import Arrays, Fitted, Progress
+from models.anomaly.series import Series
 
 KIND: Final = "fusion"
-HEADS: Final = {"patch_bank": patch_bank, "autoencoder": autoencoder, "gnn_metric": gnn_metric}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fusion:
-    """Several detectors as one: a `Fitted`.
-
-    Attributes:
-        heads: by kind.
-        tails: of the mean surprisal in calibration time, centred and trailing.
-    """
-
-    heads: Mapping[str, Fitted]
-    tails: tuple[Tail, Tail]
-    kind: str = KIND
-
-    @property
-    def reach_rows(self) -> int:
-        """See `Fitted.reach_rows`."""
-        return max(head.reach_rows for head in self.heads.values())
-
-    def score(self, series: Series, *, trailing: bool) -> Scores:
-        """See `Fitted.score`."""
-        return self.fuse({name: head.score(series, trailing=trailing) for name, head in self.heads.items()}, trailing)
-
-    def score_last(self, windows: Matrix, starts_us: Sequence[int]) -> Scores:
-        """See `Fitted.score_last`."""
-        return self.fuse({name: head.score_last(windows, starts_us) for name, head in self.heads.items()}, True)
-
-    def fuse(self, scored: Mapping[str, Scores], trailing: bool) -> Scores:
-        """What `score` makes of the scores of the heads."""
-        surprisal, share = _mean(scored)
-        return Scores(self.tails[trailing].surprise(surprisal), share)
-
-    def arrays(self) -> Arrays:
-        """See `Fitted.arrays`."""
-        parts = tail_arrays(self.tails[0], "centred") | tail_arrays(self.tails[1], "trailing")
-        for name, head in self.heads.items():
-            parts |= {f"{name}/{key}": array for key, array in head.arrays().items()}
-        return parts
-
-    def configuration(self) -> dict[str, Any]:
-        """See `Fitted.configuration`."""
-        return {"heads": {name: head.configuration() for name, head in self.heads.items()}}
-
-
-def _mean(scored: Mapping[str, Scores]) -> tuple[Floats, Any]:
-    surprisal = np.stack([one.score for one in scored.values()])
-    total = surprisal.sum(axis=0)
-    weight = surprisal / np.maximum(total, 1e-12)
-    weight[:, total <= 0] = 1.0 / len(scored)
-    share = sum(part[:, None] * one.share for part, one in zip(weight, scored.values(), strict=True))
-    return total / len(scored), np.asarray(share, np.float32)
+HEADS: Final[Mapping[str, Kind]] = {"patch_bank": patch_bank, "autoencoder": autoencoder, "gnn_metric": gnn_metric}
 
 
 def fuse_heads(heads: Mapping[str, Fitted], series_list: Sequence[Series]) -> Fusion:
-    """Calibrate the mean of heads that were fitted on these series, also one by one by jobs of their own."""
-    tails = []
-    for trailing in (False, True):
-        raw = [
-            _mean({name: head.score(one, trailing=trailing) for name, head in heads.items()})[0][fitting_rows(one) :]
-            for one in series_list
-        ]
-        tails.append(Tail.fit(np.concatenate(raw)))
-    return Fusion(dict(heads), (tails[0], tails[1]))
+    """Of heads that were fitted on these series."""
+    return ensemble.fuse(KIND, heads, series_list)
 
 
 def fit(series_list: Sequence[Series], *, seed: int, progress: Progress | None = None) -> Fusion:
     """See `detector.fit`."""
-    heads: dict[str, Fitted] = {}
-    for number, (name, module) in enumerate(HEADS.items()):
-        heads[name] = module.fit(series_list, seed=seed, progress=_within(progress, number))
-    return fuse_heads(heads, series_list)
-
-
-def _within(progress: Progress | None, number: int) -> Progress | None:
-    """Progress of one head as that of all."""
-    return None if progress is None else lambda share: progress((number + share) / len(HEADS))
+    return ensemble.fit(KIND, HEADS, series_list, seed=seed, progress=progress)
 
 
 def load(arrays: Arrays, configuration: dict[str, Any]) -> Fusion:
     """See `detector.load`."""
-    heads: dict[str, Fitted] = {}
-    for name, told in configuration["heads"].items():
-        own = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
-        heads[name] = HEADS[name].load(own, told)
-    return Fusion(heads, (tail_of(arrays, "centred"), tail_of(arrays, "trailing")))
+    return ensemble.load(KIND, HEADS, arrays, configuration)

@@ -19,6 +19,8 @@ TRAILING_ROWS: Final = 5
 _FEW_ROWS: Final = 8
 # A row is scored when at least this share of its features is known.
 KNOWN_SHARE_MIN: Final = 0.5
+# How deviations of features become one: as they are, or by their logarithm, as in models of before.
+MEAN, LOGARITHM = "mean", "logarithm"
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Told how much of a fit is done, from 0 to 1.
@@ -75,48 +77,54 @@ class Fitted(Protocol):
         """What `load` needs beside the arrays, as JSON."""
 
 
-def combine(deviation: Matrix, *, trailing: bool) -> tuple[Floats, Matrix]:
-    """Mean over features of log(1 + deviation), averaged over time, and each feature's part of it.
-
-    The logarithm lets many small deviations outweigh one large: a lone metric is often noise, many together are not.
+def combine(deviation: Matrix, *, trailing: bool, form: str = MEAN) -> tuple[Floats, Matrix]:
+    """Mean over features of their deviation, averaged over time, and each feature's part of it.
 
     Args:
-        deviation: (n, f), 0 = as expected, 1 = as far off as calibration time ever is; NaN = not known.
+        deviation: (n, f), 0 = as expected, 1 = as far off as a tenth of calibration time is; NaN = not known.
         trailing: average over the last TRAILING_ROWS, not over the CENTRED_ROWS around.
+        form: MEAN, or LOGARITHM for the mean of log(1 + deviation).
     """
     rows = TRAILING_ROWS if trailing else CENTRED_ROWS
-    parts, enough = _parts(deviation)
+    parts, enough = _parts(deviation, form)
     held = np.maximum(moving_sum(enough.astype(np.float64)[:, None], rows, trailing=trailing), 1.0)
     return _divided(moving_sum(parts, rows, trailing=trailing) / held, ~enough)
 
 
-def combine_last(deviation: Matrix) -> tuple[Floats, Matrix]:
+def combine_last(deviation: Matrix, *, form: str = MEAN) -> tuple[Floats, Matrix]:
     """What `combine(trailing=True)` says of the last row, for (w, k, f) deviations of the last rows of w windows.
 
     k is at most TRAILING_ROWS.
     """
     if not np.isnan(deviation).any():
-        # The sum of logarithms is that of the product, and a logarithm costs as much as twenty products.
-        product = np.ones((deviation.shape[0], deviation.shape[2]))
-        for row in range(deviation.shape[1]):
-            product *= deviation[:, row] + 1.0
-        return _divided(np.log(product) / (deviation.shape[1] * deviation.shape[2]), np.zeros(len(product), np.bool_))
-    parts, enough = _parts(deviation)
+        rows, features = deviation.shape[1:]
+        if form == MEAN:
+            summed = deviation.sum(axis=1, dtype=np.float64)
+        else:
+            # The sum of logarithms is that of the product, and a logarithm costs as much as twenty products.
+            product = np.ones((deviation.shape[0], features))
+            for row in range(rows):
+                product *= deviation[:, row] + 1.0
+            summed = np.log(product)
+        return _divided(summed / (rows * features), np.zeros(len(summed), np.bool_))
+    parts, enough = _parts(deviation, form)
     summed = parts.sum(axis=1) / np.maximum(enough.sum(axis=1), 1)[:, None]
     return _divided(summed, ~enough[:, -1])
 
 
-def _parts(deviation: Matrix) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _parts(deviation: Matrix, form: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Of (…, f) deviations: each feature's part of the mean of its row, and which rows have enough features.
 
     Parts of the others are 0.
     """
     known = ~np.isnan(deviation)
-    if known.all():
-        parts = np.log1p(deviation.astype(np.float64))
+    whole = bool(known.all())
+    parts = np.array(deviation if whole else np.where(known, deviation, 0.0), np.float64)
+    if form == LOGARITHM:
+        np.log1p(parts, out=parts)
+    if whole:
         parts /= deviation.shape[-1]
         return parts, np.ones(deviation.shape[:-1], np.bool_)
-    parts = np.log1p(np.where(known, deviation, 0.0).astype(np.float64))
     count = known.sum(axis=-1)
     parts /= np.maximum(count, 1)[..., None]
     enough = count >= KNOWN_SHARE_MIN * deviation.shape[-1]

@@ -22,10 +22,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from models.anomaly import gnn_metric, pca, seasonal
-from models.anomaly.calibrated import Detector, fitting_rows
+from models.anomaly import detector, fusion, gnn_metric, pair
+from models.anomaly.calibrated import fitting_rows
 from models.anomaly.evaluation import Meeting, auc_pr, events_of, meet, vus_pr
-from models.anomaly.fusion import HEADS, fuse_heads
 from models.anomaly.scaling import Scaling
 from models.anomaly.scores import Fitted, Scores
 from models.anomaly.series import Floats, Series
@@ -55,19 +54,39 @@ class Result:
     days: float
 
 
-def scorers(case: Case, seed: int) -> Iterator[tuple[str, Scorer]]:
-    """Every row of the table, fitted on the training rows of the entity."""
+def scorers(case: Case, seed: int, *, networks: bool) -> Iterator[tuple[str, Scorer]]:
+    """Every row of the table, fitted on the training rows of the entity; without networks those that train none."""
     scaling = Scaling.fit([case.train])
     source = np.random.default_rng(seed)
     yield "random", lambda series, trailing: source.random(series.rows)
     yield "L2", lambda series, trailing: np.sqrt(np.nansum(scaling.apply(series).values.astype(float) ** 2, axis=1))
-    simple = {"seasonal": seasonal.fit([case.train], seed=seed), "pca": pca.fit([case.train], seed=seed)}
-    heads: dict[str, Fitted] = {name: module.fit([case.train], seed=seed) for name, module in HEADS.items()}
-    twin: Detector = gnn_metric.fit([case.train], seed=seed, edges=False)
-    for name, one in {**simple, **heads, "gnn_metric, no edges": twin}.items():
-        yield name, _score_of(one)
-    # The heads are scored once more here; fitting them again would take longer.
-    yield "fusion", _score_of(fuse_heads(heads, [case.train]))
+    heads: dict[str, Fitted] = {}
+    for kind in ("seasonal", "pca", "patch_bank", "forecast", *(("autoencoder", "gnn_metric") if networks else ())):
+        heads[kind] = _Kept(detector.fit(kind, [case.train], seed=seed))
+        yield kind, _score_of(heads[kind])
+    if networks:
+        yield "gnn_metric, no edges", _score_of(gnn_metric.fit([case.train], seed=seed, edges=False))
+    for kind, module in {"pair": pair, **({"fusion": fusion} if networks else {})}.items():
+        # Fitting the heads again would take longer.
+        yield kind, _score_of(module.fuse_heads({name: heads[name] for name in module.HEADS}, [case.train]))
+
+
+class _Kept:
+    """A `Fitted` that scores a series once, for its own row and for those it is a part of."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        self._fitted = fitted
+        # With the series, so that no other can take its place in memory.
+        self._known: dict[tuple[int, bool], tuple[Series, Scores]] = {}
+
+    def score(self, series: Series, *, trailing: bool) -> Scores:
+        key = (id(series), trailing)
+        if key not in self._known:
+            self._known[key] = (series, self._fitted.score(series, trailing=trailing))
+        return self._known[key][1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fitted, name)
 
 
 def _score_of(one: Fitted) -> Scorer:
@@ -144,16 +163,18 @@ def _alarms(meetings: list[Meeting], entities: list[Result]) -> dict[str, float]
     }
 
 
-def measure(folder: Path, name: str, seeds: list[int], told: Callable[[dict[str, Any]], None]) -> None:
+def measure(
+    folder: Path, name: str, seeds: list[int], told: Callable[[dict[str, Any]], None], *, networks: bool
+) -> None:
     """All entities of a set; `told` gets the table after each entity, so that an early end loses little."""
     results: dict[str, dict[int, list[Result]]] = {}
     entities: dict[str, dict[str, list[float]]] = {}
     for seed in seeds:
         for case in anomaly_sets.read(folder, name):
-            for detector, score in scorers(case, seed):
+            for row, score in scorers(case, seed, networks=networks):
                 one = judge(case, score)
-                results.setdefault(detector, {}).setdefault(seed, []).append(one)
-                entities.setdefault(case.entity, {}).setdefault(detector, []).append(round(one.vus_pr[0], 3))
+                results.setdefault(row, {}).setdefault(seed, []).append(one)
+                entities.setdefault(case.entity, {}).setdefault(row, []).append(round(one.vus_pr[0], 3))
             told({"detectors": table(results), "vus_pr_offline_by_entity": entities})
 
 
@@ -178,6 +199,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="one seed")
+    parser.add_argument("--no-networks", action="store_true", help="leave out the rows of series that train a network")
     parser.add_argument("--json", type=Path, help="also write the figures to this file, after each entity")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -204,7 +226,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
             judged(name, seeds, partial(keep, name))
             print((anomaly_traces if name in WORLDS else anomaly_fleet).show(figures[name]), flush=True)
             continue
-        measure(options.data, name, seeds, partial(keep, name))
+        measure(options.data, name, seeds, partial(keep, name), networks=not options.no_networks)
         if name in figures:
             print(show(name, figures[name]["detectors"]), flush=True)
     print(json.dumps(figures, indent=2))

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.anomaly import autoencoder, detector, gnn_metric
+from models.anomaly import autoencoder, detector, forecast, gnn_metric
+from models.anomaly.calibrated import Detector
 from models.anomaly.detector import DETECTORS
 from models.anomaly.refusals import DetectorUnknown, ModelUnreadable, NotEnoughData, SeriesInvalid
-from models.anomaly.scores import Fitted
+from models.anomaly.scores import LOGARITHM, Fitted
 from models.anomaly.series import Series
 from models.anomaly.training import Trainer
 from tests.models.anomaly.synthetic import planted, series_of, training, usual
@@ -76,6 +77,39 @@ def test_a_stored_detector_scores_the_same_to_the_last_bit(kind: str) -> None:
         np.testing.assert_array_equal(before.share, after.share)
 
 
+def test_a_model_of_before_combines_as_its_tails_were_measured() -> None:
+    """Its configuration says nothing of the form: the mean of logarithms it was."""
+    one = fitted("pca")
+    told = {name: value for name, value in one.configuration().items() if name != "form"}
+    before = detector.load("pca", one.arrays(), told)
+    assert isinstance(before, Detector)
+    assert before.form == LOGARITHM
+    series = planted().series
+    deviation = before.model.deviation(before.scaling.apply(series), trailing=True) / before.calibrations[True].scale
+    raw = np.log1p(deviation.astype(np.float64)).mean(axis=1)
+    expected = before.calibrations[True].tail.surprise(np.convolve(raw, np.full(5, 0.2))[4 : raw.size])
+    assert before.score(series, trailing=True).score[4:] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    again = detector.load("pca", before.arrays(), json.loads(json.dumps(before.configuration())))
+    np.testing.assert_array_equal(again.score(series, trailing=True).score, before.score(series, trailing=True).score)
+    with pytest.raises(ModelUnreadable, match="combined by 'sum'"):
+        detector.load("pca", one.arrays(), {**told, "form": "sum"})
+
+
+def test_a_forecast_tells_a_new_level_where_it_begins_and_then_takes_it_for_usual() -> None:
+    source = np.random.default_rng(5)
+    level = np.zeros((1_800, 2), np.float32)
+    for row in range(1, 1_800):
+        level[row] = 0.97 * level[row - 1] + source.normal(size=2)
+    one = forecast.fit([series_of(level[:1_500])], seed=1)
+    broken = level[1_500:].copy()
+    broken[200:, 1] += 15.0
+    deviation = one.model.deviation(one.scaling.apply(series_of(broken)), trailing=True)
+    assert np.isnan(deviation[:15]).all()
+    assert deviation[200].argmax() == 1
+    assert deviation[200, 1] > 3 * np.nanmax(deviation[:200, 1])
+    assert np.median(deviation[201:, 1]) < 2 * np.nanmedian(deviation[:200, 1])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_half_of_the_features_are_not_scored(kind: str) -> None:
     values = planted().series.values.copy()
@@ -95,7 +129,7 @@ def test_no_row_at_all_gives_no_score_at_all(kind: str) -> None:
     assert scores.share.shape == (0, 6)
 
 
-@pytest.mark.parametrize("kind", ["seasonal", "pca", "patch_bank"])
+@pytest.mark.parametrize("kind", ["seasonal", "pca", "patch_bank", "forecast", "pair"])
 def test_the_same_seed_gives_the_same_detector(kind: str) -> None:
     one, other = (detector.fit(kind, [training()], seed=4).arrays() for _ in range(2))
     assert one.keys() == other.keys()
@@ -103,7 +137,7 @@ def test_the_same_seed_gives_the_same_detector(kind: str) -> None:
         np.testing.assert_array_equal(array, other[name])
 
 
-@pytest.mark.parametrize("kind", ["seasonal", "pca", "patch_bank"])
+@pytest.mark.parametrize("kind", ["seasonal", "pca", "patch_bank", "forecast"])
 def test_a_scaled_and_shifted_feature_changes_nothing(kind: str) -> None:
     """Units do not matter: milliseconds or seconds, bytes or mebibytes."""
     factor = np.array([1, 1000, 1, 0.5, 1, 1], np.float32)
@@ -159,7 +193,7 @@ def test_several_series_are_fitted_together_and_progress_reaches_the_end() -> No
     assert np.isfinite(one.score(planted().series, trailing=True).score[30:]).all()
 
 
-@pytest.mark.parametrize("kind", ["seasonal", "pca", "patch_bank"])
+@pytest.mark.parametrize("kind", ["seasonal", "pca", "patch_bank", "forecast", "pair"])
 def test_a_single_feature_can_be_scored(kind: str) -> None:
     one = detector.fit(kind, [series_of(usual(1_500, 1))], seed=1)
     values = usual(300, 1, seed=3, first=1_500)
