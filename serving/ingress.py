@@ -25,6 +25,7 @@ from serving.answers import Answers
 from serving.api import (
     anomalies,
     catalog,
+    costs,
     dashboards,
     dead_letters,
     detectors,
@@ -71,6 +72,7 @@ ROUTERS: Final = (
     sql.router,
     catalog.router,
     prices.router,
+    costs.router,
     dashboards.router,
     embed.router,
     keys.router,

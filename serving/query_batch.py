@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,10 +16,14 @@ from serving.auth.principal import Principal
 from serving.query_answers import Answer, Asked
 from serving.query_port import QueryPort
 from serving.quotas import Quotas
+from serving.sql_job import SqlRows
 
 BATCH: Final = "batch"
 QUESTIONS_MAX: Final = 50
 _NAMES: Final = ("kind", "queries", "etags")
+
+
+Outcome = Answer | SqlRows | HubError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +49,24 @@ def parse_batch(body: dict[str, Any]) -> tuple[Part, ...]:
             f"queries is not a list of 1 to {QUESTIONS_MAX} questions",
             hint='{"kind":"batch","queries":[{"kind":"top"}]}',
         )
-    etags = body.get("etags") or [None] * len(queries)
-    sound = isinstance(etags, list) and len(etags) == len(queries)
-    if not sound or not all(etag is None or isinstance(etag, str) for etag in etags):
+    etags = parse_etags(body.get("etags"), len(queries))
+    return tuple(Part(question, held) for question, held in zip(queries, etags, strict=True))
+
+
+def parse_etags(etags: Any, count: int) -> list[str | None]:
+    """The ETag that is held for each of the questions; none is held where none are told.
+
+    Raises:
+        RequestInvalid: it is no list of texts and nulls of that length.
+    """
+    told = etags or [None] * count
+    sound = isinstance(told, list) and len(told) == count
+    if not sound or not all(etag is None or isinstance(etag, str) for etag in told):
         raise RequestInvalid(
-            "etags is not a list with a text or null for each of the queries",
+            "etags is not a list with a text or null for each of the questions",
             hint="Send the etag of each answer you hold, null where you hold none.",
         )
-    return tuple(Part(question, held) for question, held in zip(queries, etags, strict=True))
+    return list(told)
 
 
 class Batch:
@@ -68,21 +83,26 @@ class Batch:
         Args:
             now_us: what relative times of all of them stand on.
         """
-        read = [self._read(part, first=not place) for place, part in enumerate(parts)]
+        # The request itself has taken the first.
+        outcomes = await self.outcomes([part.question for part in parts], now_us, taken=1)
+        return written(outcomes, [part.held for part in parts])
+
+    async def outcomes(self, questions: Sequence[Any], now_us: int, *, taken: int = 0) -> list[Outcome]:
+        """The answer to each question, or why there is none.
+
+        Args:
+            taken: how many of them count against the tenant's quota already.
+        """
+        read = [self._read(question, counts=place >= taken) for place, question in enumerate(questions)]
         asked = [one for one in read if not isinstance(one, HubError)]
         answers = iter(await self._query.batch(self._principal.scope, asked, now_us=now_us) if asked else [])
-        outcomes = [one if isinstance(one, HubError) else next(answers) for one in read]
-        told = [_told(outcome, part.held) for outcome, part in zip(outcomes, parts, strict=True)]
-        body = b'{"answers":[' + b",".join(text for text, _ in told) + b"]}"
-        marks = [mark for _, mark in told if mark is not None]
-        return body, _mark("|".join(marks).encode()) if len(marks) == len(told) else None
+        return [one if isinstance(one, HubError) else next(answers) for one in read]
 
-    def _read(self, part: Part, *, first: bool) -> Asked | HubError:
+    def _read(self, question: Any, *, counts: bool) -> Asked | HubError:
         try:
-            if not first:
-                # The request itself has taken the first.
+            if counts:
                 self._quotas.take_question(self._principal)
-            return parse_question(part.question)
+            return parse_question(question)
         except HubError as error:
             return error
 
@@ -99,8 +119,18 @@ def parse_question(question: Any) -> Asked:
     return kind, pairs
 
 
-def _told(outcome: Answer | HubError, held: str | None) -> tuple[bytes, str | None]:
-    """One entry of the answer, and what stands for it in the ETag; None for a refusal that may pass."""
+def written(outcomes: Sequence[Outcome], held: Sequence[str | None]) -> tuple[bytes, str | None]:
+    """The body that tells them in their order, and its ETag where a moment later they would be the same."""
+    told = [_told(outcome, etag) for outcome, etag in zip(outcomes, held, strict=True)]
+    body = b'{"answers":[' + b",".join(text for text, _ in told) + b"]}"
+    marks = [mark for _, mark in told if mark is not None]
+    return body, _mark("|".join(marks).encode()) if len(marks) == len(told) else None
+
+
+def _told(outcome: Outcome, held: str | None) -> tuple[bytes, str | None]:
+    """One entry of the answer, and what stands for it in the ETag; None for what may be another a moment later."""
+    if isinstance(outcome, SqlRows):
+        return b'{"status":200,"answer":%b}' % outcome.body, None
     if isinstance(outcome, HubError):
         answer = problem.answer(outcome)
         text = b'{"status":%d,"problem":%b}' % (answer.status_code, bytes(answer.body))

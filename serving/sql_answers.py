@@ -40,6 +40,7 @@ class SqlAnswers:
             views=views,
             sql=request.sql,
             parameters=request.parameters,
+            view=request.view,
             limit=request.limit,
             form=request.form,
             bytes_max=self._settings.sql_answer_bytes_max,

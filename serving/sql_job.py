@@ -39,6 +39,7 @@ class SqlJob(msgspec.Struct, frozen=True):
     Attributes:
         key: equal for equal views, so that a connection that has them is used again.
         parameters: values of `?` in their order, or of `$name`.
+        view: values that the statement may name beside them; None where it stands on no board.
         limit: most rows of the answer.
         bytes_max: most bytes of the answer.
         timeout_s: time it may run from now.
@@ -48,6 +49,7 @@ class SqlJob(msgspec.Struct, frozen=True):
     views: dict[str, SqlView]
     sql: str
     parameters: list[Any] | dict[str, Any]
+    view: dict[str, Any] | None
     limit: int
     form: SqlForm
     bytes_max: int

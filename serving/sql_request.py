@@ -1,4 +1,4 @@
-"""What is sent with a statement: `{"sql", "parameters", "limit", "as_of"}`, and the form its rows are wanted in."""
+"""What is sent with a statement: `{"sql", "parameters", "view", "limit", "as_of"}`, and the form of its rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import msgspec
 from cluster.errors import BodyUnreadable, HubError, RequestInvalid
 from models.query.fields import near
 from models.query.times import parse_instant
+from models.query.view import View, parse_view
 from serving.sql_job import SqlForm
 
-_NAMES: Final = ("sql", "parameters", "limit", "as_of")
+_NAMES: Final = ("sql", "parameters", "view", "limit", "as_of")
 _SQL_LENGTH_MAX: Final = 100_000
 _PARAMETERS_MAX: Final = 1_000
 _LIMIT_DEFAULT: Final = 10_000
@@ -33,6 +34,7 @@ class SqlRequest:
     Attributes:
         parameters: values of `?` in their order, or of `$name`; null, booleans, numbers and texts.
         limit: most rows.
+        view: values of the board that the statement stands on, by the names it may know them by.
         at_us: read every table as of that instant; or
         versions: read these tables at these versions, and no others.
     """
@@ -41,6 +43,7 @@ class SqlRequest:
     parameters: list[Any] | dict[str, Any]
     limit: int
     form: SqlForm
+    view: View | None = None
     at_us: int | None = None
     versions: dict[str, int] | None = None
 
@@ -64,11 +67,15 @@ def parse_request(body: bytes, accept: str, *, rows_max: int, now_us: int) -> Sq
         if name not in _NAMES:
             raise RequestInvalid(f"{name[:80]!r} is not known here", hint=near(name, _NAMES))
     at_us, versions = _as_of(given.get("as_of"), now_us)
+    parameters, view = _parameters(given.get("parameters")), given.get("view")
+    if view is not None and isinstance(parameters, list) and parameters:
+        raise RequestInvalid("view cannot be told to a statement with `?`", hint='Write `$name`, send {"name": value}.')
     return SqlRequest(
         sql=_sql(given.get("sql")),
-        parameters=_parameters(given.get("parameters")),
+        parameters=parameters,
         limit=_limit(given.get("limit"), rows_max),
         form=form,
+        view=None if view is None else parse_view(view, now_us=now_us),
         at_us=at_us,
         versions=versions,
     )

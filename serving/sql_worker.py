@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from models.query.view import bound
 from serving.sql_faults import refusal
 from serving.sql_job import HEAD_BYTES, SqlJob, SqlRefusal, SqlRows, decode_job, frame, length
 from serving.sql_rows import BATCH_ROWS, Written
@@ -55,6 +56,7 @@ def answer(sandboxes: Sandboxes, job: SqlJob) -> SqlRows | SqlRefusal:
 
 def _rows(sandboxes: Sandboxes, job: SqlJob) -> SqlRows:
     statement, tables = sandboxes.statement(job)
+    values = bound(statement.named_parameters, job.parameters, job.view)
     cursor = sandboxes.connection(job).cursor()
     watch = threading.Timer(job.timeout_s, cursor.interrupt)
     watch.daemon = True
@@ -63,7 +65,7 @@ def _rows(sandboxes: Sandboxes, job: SqlJob) -> SqlRows:
     written = Written(versions)
     try:
         # As a relation it is streamed, and one row beyond the limit is the last that is worked for.
-        found = cursor.sql(statement, params=job.parameters) if job.parameters else cursor.sql(statement)
+        found = cursor.sql(statement, params=values) if values else cursor.sql(statement)
         reader = found.limit(job.limit + 1).to_arrow_reader(BATCH_ROWS)
         body = written.write(reader, job.form, limit=job.limit, bytes_max=job.bytes_max)
     finally:

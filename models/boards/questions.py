@@ -33,18 +33,19 @@ def panel_questions(query: Mapping[str, Any], board_range: str, filters: Sequenc
 
     Args:
         board_range: taken where the query names no range of its own; empty for a day.
-        filters: added to its own; SQL takes none.
+        filters: added to its own; SQL takes none, and the range as its view.
     """
+    start = query.get("from") or f"-{board_range or DEFAULT_RANGE}"
+    span = {"from": start, "to": query.get("to") or "now"}
     if query.get("kind") == SQL:
-        return [dict(query)]
+        return [{**{name: value for name, value in query.items() if name not in span}, "view": span}]
     asked = current(query)
     if filters:
         own = asked.get("filter") or []
         asked["filter"] = [*(own if isinstance(own, list) else [own]), *filters]
     if asked.get("kind") == "trace":
         return [asked]
-    start = asked.get("from") or f"-{board_range or DEFAULT_RANGE}"
-    asked = {**asked, "from": start, "to": asked.get("to") or "now"}
+    asked = {**asked, **span}
     back = _BACK.fullmatch(str(start))
     if back is None or not compares(query):
         return [asked]

@@ -14,6 +14,7 @@ from models.query.kinds import ask
 from models.query.parameters import parse_body
 from models.query.request import check_measure
 from models.query.source import Context
+from models.query.view import parse_view
 
 BOARD_BYTES_MAX: Final = 256 * 1024
 COLUMNS: Final = 12
@@ -179,7 +180,7 @@ def _check_grid(panels: list[Panel]) -> None:
 
 def _check_query(query: dict[str, Any], context: Context) -> None:
     if query.get("kind") == SQL:
-        _check_sql(query)
+        _check_sql(query, context)
         return
     kind, pairs = parse_body(current(query))
     ask(kind, pairs, context)
@@ -191,10 +192,13 @@ def _check_narrowed(question: dict[str, Any], context: Context) -> None:
     _check_query(question, context)
 
 
-def _check_sql(query: dict[str, Any]) -> None:
-    unknown = [name for name in query if name not in ("kind", "sql", "limit")]
+def _check_sql(query: dict[str, Any], context: Context) -> None:
+    unknown = [name for name in query if name not in ("kind", "sql", "limit", "from", "to")]
     if unknown:
-        raise RequestInvalid(f"{unknown[0][:80]!r} is not known here", hint="A SQL panel has sql and limit.")
+        hint = "A SQL panel has sql, and if wanted limit, from and to."
+        raise RequestInvalid(f"{unknown[0][:80]!r} is not known here", hint=hint)
+    (asked,) = panel_questions(query, "")
+    parse_view(asked["view"], now_us=context.now_us)
     sql, limit = query.get("sql"), query.get("limit", 1)
     if not isinstance(sql, str) or not 0 < len(sql.strip()) <= len(sql) <= _SQL_LENGTH_MAX or "\x00" in sql:
         raise RequestInvalid(f"sql is not a text of 1 to {_SQL_LENGTH_MAX} characters", hint="Write one SELECT.")

@@ -31,6 +31,7 @@ _STATEMENT: Final = {
             "description": "one SELECT over events, rollup_1m, rollup_1h, rollup_1d, dead_letters",
         },
         "parameters": {"description": "values of ? in their order, or of $name", "type": ["array", "object", "null"]},
+        "view": {"description": "what a board is looked at through: from, to, where", "type": ["object", "null"]},
         "limit": {"type": ["integer", "null"], "minimum": 1, "description": "most rows"},
         "as_of": {"description": "a time, or versions of tables", "type": ["string", "integer", "object", "null"]},
     },

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, expect
+from playwright.sync_api import Browser, FrameLocator, Page, Response, expect
 
-from tests.journeys.board_making import RANKED, call, kept, panel
+from tests.journeys.board_making import RANKED, call, kept, panel, tenant
 from tests.journeys.board_oracle import compare
 from tests.journeys.board_pages import Reader, chromium, opened
 from tests.journeys.test_dashboards import reader, send, sound
@@ -64,6 +64,13 @@ class Elsewhere:
         return page, page.frame_locator("iframe")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def brief(reader: Reader) -> tuple[str, float]:
+    """The path of a link that lives as short as one may, and when it ends; made first, so that it ends meanwhile."""
+    made = call(reader, "POST", f"dashboards/{kept(reader, panel('one', 0, RANKED))}/links", {"expires_in_s": 60})
+    return made["path"], datetime.fromisoformat(made["expires_at"]).timestamp()
+
+
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Elsewhere]:
     with Elsewhere() as site:
@@ -104,12 +111,33 @@ def test_a_signed_link_shows_the_board_elsewhere_until_it_ends(
     seen.close()
 
 
+@pytest.fixture(scope="module")
+def others(reader: Reader) -> dict[str, Reader]:
+    """A key of the same tenant, one of another tenant of the organisation, and one of another organisation."""
+    mate = call(reader, "POST", "keys", {"name": "reader", "scopes": ["read"]})["key"]
+    return {
+        "mate": Reader(reader.url, mate),
+        "sister": tenant(reader, "sister"),
+        "stranger": tenant(reader, "stranger", organisation="strangers"),
+    }
+
+
+@pytest.mark.parametrize("who", ["mate", "sister", "stranger"])
 @pytest.mark.parametrize("right", ["none", "view", "edit"])
-def test_another_key_is_offered_what_it_may_do(browser: Browser, reader: Reader, right: str) -> None:
-    other = Reader(reader.url, call(reader, "POST", "keys", {"name": f"mate-{right}", "scopes": ["read"]})["key"])
+def test_another_key_is_offered_what_it_may_do(
+    browser: Browser, reader: Reader, others: dict[str, Reader], right: str, who: str
+) -> None:
     name = kept(reader, panel("one", 0, RANKED))
-    call(reader, "PUT", f"dashboards/{name}/sharing", {"tenant": right, "organisation": "none"})
-    seen = opened(browser, other, f"#/boards/{name}?range=6h")
+    if right != "none":
+        # The owner gives the right in the dialog itself.
+        owner = opened(browser, reader, f"#/boards/{name}?range=6h").settle()
+        owner.page.get_by_test_id("open-share").click()
+        with owner.page.expect_response(lambda response: response.url.endswith("/sharing")) as told:
+            owner.page.get_by_test_id(f"share-{'tenant' if who == 'mate' else 'organisation'}").select_option(right)
+        assert told.value.status == 200
+        owner.close()
+    right = "none" if who == "stranger" else right
+    seen = opened(browser, others[who], f"#/boards/{name}?range=6h")
     if right == "none":
         expect(seen.page.get_by_test_id("said")).to_be_visible()
         assert seen.page.get_by_test_id("kept").count() == 0
@@ -117,6 +145,12 @@ def test_another_key_is_offered_what_it_may_do(browser: Browser, reader: Reader,
         expect(seen.page.get_by_test_id("kept")).to_be_visible()
         assert seen.page.get_by_test_id("edit").count() == (right == "edit")
         assert seen.page.get_by_test_id("open-share").count() == 0
+    if right == "edit":
+        seen.page.get_by_test_id("edit").click()
+        seen.page.get_by_test_id("board-title").fill(f"Changed by {who}")
+        seen.page.get_by_test_id("save").click()
+        expect(seen.page.get_by_test_id("builder")).to_have_attribute("data-version", "2")
+        assert call(reader, "GET", f"dashboards/{name}")["title"] == f"Changed by {who}"
     seen.close()
 
 
@@ -184,8 +218,96 @@ def test_new_events_appear_live_without_a_flicker(browser: Browser, reader: Read
     seen.close()
 
 
-def test_a_refresh_of_a_board_is_one_request(browser: Browser, reader: Reader) -> None:
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("SELECT model, count(*) AS n FROM events WHERE occurred_at >= $from AND occurred_at < $to"
+         " AND ($model IS NULL OR model = $model) AND model IS NOT NULL GROUP BY 1", True),
+        ("SELECT model, count(*) AS n FROM events WHERE model IS NOT NULL GROUP BY 1", False),
+    ],
+)  # fmt: skip
+def test_a_sql_panel_follows_the_range_and_the_choices_it_names(
+    browser: Browser, reader: Reader, sql: str, named: bool
+) -> None:
+    variables = [{"field": "model", "title": "Model"}]
+    name = kept(reader, panel("sql", 0, {"kind": "sql", "sql": sql}), panel("all", 6, RANKED), variables=variables)
+    counts = []
+    for range_id in ("6h", "1h"):
+        seen = opened(browser, reader, f"#/boards/{name}?range={range_id}").settle()
+        counts.append(sum(float(row[-1][1]) for row in seen.rows("sql")))
+        seen.page.get_by_test_id("filter-model").select_option("gpt-4o-mini")
+        seen.settle()
+        assert ({row[0][1] for row in seen.rows("sql")} == {"gpt-4o-mini"}) is named
+        assert compare(seen.rows("sql"), seen.asked("sql")) > 0
+        sound(seen)
+        seen.close()
+    assert (counts[0] > counts[1] > 0) is named
+
+
+def test_an_embedded_board_asks_one_request_a_beat(browser: Browser, reader: Reader) -> None:
+    sql = {"kind": "sql", "sql": "SELECT count(*) AS n FROM events WHERE occurred_at >= $from"}
+    course = {"kind": "timeseries", "measure": ["request_count"], "compare": "previous"}
+    kpis = [{"measure": "cost_usd", "title": "C", "worse": "more"}]
+    panels = [panel("one", 0, RANKED), panel("two", 6, course, "line")]
+    panels.append({**panel("three", 0, sql, "table"), "place": {"x": 0, "y": 6, "w": 6, "h": 6}})
+    name = kept(reader, *panels, range="6h", kpis=kpis, refresh="live")
+    path = call(reader, "POST", f"dashboards/{name}/links", {})["path"]
+    context = browser.new_context()
+    page = context.new_page()
+    asked: list[tuple[str, list[int]]] = []
+    page.on("response", lambda one: asked.append((one.url, _statuses(one))) if "/api/v1/" in one.url else None)
+    page.goto(f"{reader.url}{path}")
+    for one in ("one", "two", "three"):
+        expect(page.get_by_test_id(f"panel-{one}")).to_have_attribute("data-state", "drawn")
+    opening = len(asked)
+    assert [url.rpartition("/")[2] for url, _ in asked] == [name, "answers"]
+    page.wait_for_timeout(11_000)
+    beats = asked[opening:]
+    assert 1 <= len(beats) <= 3
+    for url, statuses in beats:
+        # The figures, their course, two charts, the period before, and the statement.
+        assert url.endswith(f"/embed/{name}/answers") and len(statuses) == 6 and set(statuses) <= {200, 304}
+    context.close()
+
+
+def _statuses(response: Response) -> list[int]:
+    return [part["status"] for part in response.json()["answers"]] if response.url.endswith("/answers") else []
+
+
+def test_an_admin_looks_at_another_tenant_and_back(browser: Browser, reader: Reader) -> None:
+    there = tenant(reader, "elsewhere")
+    one = {
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "event_id": "of-another-tenant",
+        "module": "gateway",
+        "kind": "gateway.request",
+        "model": "theirs-alone",
+        "cost_usd": "0.5",
+    }
+    send(there, iter([one]))
     seen = opened(browser, reader, "#/costs?range=6h").settle()
+    assert {row[0][1] for row in seen.rows("tenants")} >= {"default", "elsewhere"}
+    assert compare(seen.rows("tenants"), seen.asked("tenants")) > 3
+    seen.panel("tenants").get_by_role("button", name="elsewhere").click()
+    seen.page.wait_for_url("**tenant=elsewhere**")
+    expect(seen.page.get_by_test_id("tenant")).to_have_value("elsewhere")
+    seen.settle()
+    assert {row[0][1] for row in seen.rows("change")} == {"theirs-alone"}
+    seen.page.get_by_test_id("tenant").select_option("")
+    seen.settle()
+    assert "theirs-alone" not in {row[0][1] for row in seen.rows("change")}
+    sound(seen)
+    seen.close()
+    # A key of one tenant has nothing to choose from, and its board of costs tells of its own tenant alone.
+    own = opened(browser, there, "#/costs?range=6h").settle()
+    assert own.page.get_by_test_id("tenant").count() == 0
+    assert [row[0][1] for row in own.rows("tenants")] == ["elsewhere"]
+    sound(own)
+    own.close()
+
+
+def test_a_refresh_of_a_board_is_one_request(browser: Browser, reader: Reader) -> None:
+    seen = opened(browser, reader, "#/gateway?range=6h").settle()
     asked: list[str] = []
     seen.page.on("request", lambda request: asked.append(request.url) if "/api/v1/" in request.url else None)
     with seen.page.expect_response(lambda response: "/api/v1/query" in response.url) as told:
@@ -195,3 +317,13 @@ def test_a_refresh_of_a_board_is_one_request(browser: Browser, reader: Reader) -
     assert {part["status"] for part in parts} == {304}
     assert len(asked) == 1
     seen.close()
+
+
+def test_a_link_whose_time_is_over_shows_nothing(browser: Browser, reader: Reader, brief: tuple[str, float]) -> None:
+    path, ends_at = brief
+    page = browser.new_context().new_page()
+    page.wait_for_timeout(max(0.0, ends_at - datetime.now(UTC).timestamp()) * 1e3 + 500)
+    answer = page.goto(f"{reader.url}{path}")
+    assert answer is not None and answer.status == 401
+    assert page.get_by_test_id("page").count() == 0
+    page.context.close()

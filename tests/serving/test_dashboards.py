@@ -187,6 +187,58 @@ def test_a_link_answers_its_boards_questions_for_its_makers_rows(hub: Hub) -> No
     assert token not in listed.text and token.split(".")[1] not in listed.text
 
 
+def several(hub: Hub, name: str, token: str, **body: Any) -> Any:
+    headers = {"authorization": f"Bearer {token}"}
+    return hub.call("POST", f"/api/v1/embed/{name}/answers", headers=headers, json=body)
+
+
+def test_a_link_answers_several_questions_in_one_request(hub: Hub) -> None:
+    spec = board()
+    spec["panels"].append(panel("bad", 6, {"kind": "sql", "sql": "SELECT nothing FROM events"}))
+    name = made(hub, spec)
+    token, _ = linked(hub, name)
+    names = ["sql", "total", "nothing", "bad"]
+    answer = several(hub, name, token, questions=names)
+    parts = answer.json()["answers"]
+    assert [part["status"] for part in parts] == [200, 200, 404, 422]
+    assert parts[0]["answer"]["rows"] == [{"n": 300}]
+    one = embed(hub, f"{name}/answers/total", token)
+    assert (parts[1]["answer"], parts[1]["etag"]) == (one.json(), one.headers["etag"])
+    assert "nothing" in parts[3]["problem"]["detail"]
+    held = several(hub, name, token, questions=["total", "sql"], etags=[parts[1]["etag"], None]).json()["answers"]
+    assert held[0] == {"status": 304, "etag": parts[1]["etag"]} and held[1]["status"] == 200
+    # Of questions that are not SQL the whole has an ETag.
+    assert several(hub, name, token, questions=["total"]).headers["etag"]
+    assert several(hub, name, token[:-2], questions=["total"]).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"questions": []}, {"questions": ["a"] * 51}, {"questions": [1]}, {"questions": ["a"], "etags": [1]}, []],
+)
+def test_names_that_are_no_list_of_names_are_refused(hub: Hub, body: Any) -> None:
+    name = made(hub)
+    token, _ = linked(hub, name)
+    headers = {"authorization": f"Bearer {token}"}
+    assert hub.call("POST", f"/api/v1/embed/{name}/answers", headers=headers, json=body).status_code == 422
+
+
+def test_a_statement_of_a_board_is_told_the_boards_range(hub: Hub) -> None:
+    sql = "SELECT $to - $from = INTERVAL 7 DAY AS week, $model IS NULL AS any_model"
+    panels = [
+        panel("own", 0, {"kind": "sql", "sql": sql, "from": "2026-01-01T00:00:00Z", "to": "2026-01-08T00:00:00Z"}),
+        panel("wide", 3, {"kind": "sql", "sql": "SELECT count(*) AS n FROM events WHERE occurred_at >= $from"}),
+    ]
+    name = made(hub, board(panels=panels, range="1h"))
+    token, _ = linked(hub, name)
+    assert embed(hub, f"{name}/answers/own", token).json()["rows"] == [{"week": True, "any_model": True}]
+    # Its rows are of days ago.
+    assert embed(hub, f"{name}/answers/wide", token).json()["rows"] == [{"n": 0}]
+    for wrong in ({"from": "soon"}, {"from": "now", "to": "-1h"}):
+        refused = call(hub, "POST", "", json=board(panels=[panel("own", 0, {"kind": "sql", "sql": sql, **wrong})]))
+        assert refused.status_code == 422 and "$.panels[0].query" in refused.json()["detail"]
+
+
 def test_a_link_opens_no_other_door(hub: Hub) -> None:
     name, other = made(hub), made(hub)
     token, _ = linked(hub, name)

@@ -127,6 +127,43 @@ def test_parameters_are_values(hub: SqlHub) -> None:
     assert hub.rows("SELECT ? AS text", parameters=["(SELECT 1)"]) == [{"text": "(SELECT 1)"}]
 
 
+def test_a_view_bounds_a_statement_that_names_it(hub: SqlHub) -> None:
+    counted = "SELECT count(*) AS n FROM events"
+    total = hub.rows(counted)[0]["n"]
+    ends = hub.rows("SELECT min(occurred_at) AS first, max(occurred_at) AS last FROM events")[0]
+    span = f"{counted} WHERE occurred_at >= $from AND occurred_at < $to"
+    view = {"from": ends["first"], "to": ends["last"]}
+    inside = hub.rows(span, view=view)[0]["n"]
+    assert 0 < inside < total
+    # What the statement does not name changes nothing, and neither does a choice that nobody made.
+    chosen = f"{counted} WHERE $model IS NULL OR model = $model"
+    models = {row["model"]: row["n"] for row in hub.rows("SELECT model, count(*) AS n FROM events GROUP BY 1")}
+    one = next(name for name in models if name)
+    assert hub.rows(counted, view=view)[0]["n"] == hub.rows(chosen, view=view)[0]["n"] == total
+    assert hub.rows(chosen, view={**view, "where": {"model": one}})[0]["n"] == models[one]
+    # A value is a value, whatever it spells.
+    evil = "x' OR '1'='1"
+    assert hub.rows(chosen, view={**view, "where": {"model": evil}})[0]["n"] == 0
+    assert hub.rows("SELECT $model AS m", view={**view, "where": {"model": evil}}) == [{"m": evil}]
+    # Instants are instants: the day before the first one.
+    assert hub.rows("SELECT $from - INTERVAL 1 DAY < $from AS b", view=view) == [{"b": True}]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"sql": "SELECT $modle", "view": {"from": "-1h"}}, "$modle"),
+        ({"sql": "SELECT ?", "parameters": [1], "view": {"from": "-1h"}}, "`?`"),
+        ({"sql": "SELECT 1", "view": {"from": "-1h", "where": {"nothing": "x"}}}, "nothing"),
+        ({"sql": "SELECT 1", "view": {"to": "now"}}, "view.from"),
+        ({"sql": "SELECT $from"}, "from"),
+    ],
+)
+def test_a_view_that_cannot_be_bound_is_refused(hub: SqlHub, body: dict[str, Any], words: str) -> None:
+    answer = hub.ask(**body)
+    assert answer.status_code == 422 and words in answer.json()["detail"]
+
+
 def test_a_project_sees_its_own_rows(hub: SqlHub) -> None:
     known = sum(row["project_id"] == "north" for row in hub.lake.rows["alpha"])
     for name, column in (("events", "count(*)"), ("rollup_1m", "sum(event_count)"), ("rollup_1d", "sum(event_count)")):

@@ -8,12 +8,11 @@ import { LATENCY } from '../pages/boards/latency';
 import { OVERVIEW } from '../pages/boards/overview';
 import { REGISTRY } from '../pages/boards/registry';
 import { SESSIONS } from '../pages/boards/sessions';
+import { isDocument } from '../panels/question';
 import type { BoardSpec } from '../panels/spec';
 
-const DOCUMENTS = ['ledger', 'shards', 'tenants', 'readiness', 'traces', 'anomalies', 'detectors'];
-
 /** A shipped board without what only shipped boards may hold. */
-const plain = (board: BoardSpec): BoardSpec => ({ ...board, panels: board.panels.filter((panel) => !DOCUMENTS.includes(panel.query.kind)) });
+const plain = (board: BoardSpec): BoardSpec => ({ ...board, panels: board.panels.filter((panel) => !isDocument(panel.query)) });
 
 const EMPTY: BoardSpec = { title: 'New board', panels: [] };
 

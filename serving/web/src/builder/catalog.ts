@@ -24,7 +24,7 @@ export const formOf = (query: Query): Form => (query.kind === 'timeseries' || qu
 const FIRST: Record<Form, Query> = {
   timeseries: { kind: 'timeseries', measure: ['request_count'], fill: 'zero' },
   aggregate: { kind: 'aggregate', measure: ['request_count'], group_by: ['model'], order: ['-request_count'], limit: 10 },
-  sql: { kind: 'sql', sql: 'SELECT model, count(*) AS requests FROM events GROUP BY model ORDER BY requests DESC', limit: 100 },
+  sql: { kind: 'sql', sql: 'SELECT model, count(*) AS requests\nFROM events\nWHERE occurred_at >= $from AND occurred_at < $to\n  AND ($model IS NULL OR model = $model)\nGROUP BY model\nORDER BY requests DESC', limit: 100 },
   other: { kind: 'histogram', field: 'latency_ms', buckets: 40 },
 };
 

@@ -127,14 +127,19 @@ interface Part {
   problem?: unknown;
 }
 
+/** The body of a request for several questions, given their texts and the ETags that are held, as JSON lists without brackets. */
+type Together = (questions: string, etags: string) => string;
+
+// Each question as its own text: written anew it might differ from what it is known by.
+const BATCH: Together = (questions, etags) => `{"kind":"batch","queries":[${questions}],"etags":[${etags}]}`;
+const NAMED: Together = (questions, etags) => `{"questions":[${questions}],"etags":[${etags}]}`;
+
 /** Several questions in one request: each comes to its own end, or all to that of the request. */
-async function sendTogether(path: string, questions: readonly Question[]): Promise<void> {
-  const key = session.key;
+async function sendTogether(path: string, questions: readonly Question[], key: string | null, together: Together): Promise<void> {
   const slots = questions.map(({ body }) => slotOf({ path, body }, key));
   const held = slots.map((slot) => kept.get(slot));
-  const etags = JSON.stringify(held.map((one) => one?.etag ?? null));
-  // Each question as its own text: written anew it might differ from what it is known by.
-  const body = `{"kind":"batch","queries":[${questions.map((one) => one.body).join(',')}],"etags":${etags}}`;
+  const etags = held.map((one) => JSON.stringify(one?.etag ?? null)).join(',');
+  const body = together(questions.map((one) => one.body).join(','), etags);
   const response = await reach(path, { method: 'POST', body, headers: headersOf(key, true) });
   const { answers } = (await jsonOf(response)) as { answers: Part[] };
   questions.forEach((question, i) => {
@@ -150,10 +155,26 @@ async function sendTogether(path: string, questions: readonly Question[]): Promi
 }
 
 const QUESTIONS = '/api/v1/query';
-const gatherer = new Gatherer(sendTogether, (slot) => !kept.has(`${session.key ?? ''} ${slot}`));
+const gathererOf = (key: () => string | null, together: Together): Gatherer =>
+  new Gatherer((path, questions) => sendTogether(path, questions, key(), together), (slot) => !kept.has(`${key() ?? ''} ${slot}`));
+const gatherer = gathererOf(() => session.key, BATCH);
 
 const reached = (address: Address): Promise<unknown> =>
   address.body !== undefined && address.path.startsWith(QUESTIONS) ? gatherer.add(address.path, address.body) : send(address, session.key);
+
+/** The same answer, its outcome told to those who listen. */
+function noted<T>(asked: Promise<T>): Promise<T> {
+  return asked.then((body) => {
+    tell({ kind: 'ok' });
+    return body;
+  }, (error: unknown) => {
+    if (error instanceof HubAway) tell({ kind: 'away', retryAfterMs: null });
+    else if (error instanceof HubProblem && (error.status === 429 || error.status === 503)) {
+      tell({ kind: 'busy', retryAfterMs: error.retryAfterMs });
+    } else tell({ kind: 'ok' });
+    throw error;
+  });
+}
 
 /** The JSON at a path, or the answer to a question; two who ask for the same at once share one request. */
 export function ask<T>(asking: string | Address): Promise<T> {
@@ -161,16 +182,8 @@ export function ask<T>(asking: string | Address): Promise<T> {
   const slot = keyOf(address);
   const running = flying.get(slot);
   if (running) return running as Promise<T>;
-  const asked = reached(address)
-    .then((body) => {
-      tell({ kind: 'ok' });
-      return body;
-    })
+  const asked = noted(reached(address))
     .catch((error: unknown) => {
-      if (error instanceof HubAway) tell({ kind: 'away', retryAfterMs: null });
-      else if (error instanceof HubProblem && (error.status === 429 || error.status === 503)) {
-        tell({ kind: 'busy', retryAfterMs: error.retryAfterMs });
-      } else tell({ kind: 'ok' });
       if (error instanceof HubProblem && error.status === 401) {
         session.refuse(session.key ? 'The key kept in this browser is no longer accepted.' : '');
       }
@@ -181,8 +194,22 @@ export function ask<T>(asking: string | Address): Promise<T> {
   return asked as Promise<T>;
 }
 
-/** Asks with the token of a link in place of a key. */
-export const askThrough = <T>(path: string, token: string): Promise<T> => send({ path }, token) as Promise<T>;
+/** What a link opens: its token stands in place of a key, and its board's questions go by their names. */
+export class Through {
+  private readonly gatherer: Gatherer;
+
+  constructor(private readonly door: string, private readonly token: string) {
+    this.gatherer = gathererOf(() => token, NAMED);
+  }
+
+  opened<T>(): Promise<T> {
+    return noted(send({ path: this.door }, this.token)) as Promise<T>;
+  }
+
+  answer(name: string): Promise<unknown> {
+    return noted(this.gatherer.add(`${this.door}/answers`, JSON.stringify(name)));
+  }
+}
 
 /** Changes something of the hub. `held` is the version that the change was made to. */
 export async function change<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, held?: string): Promise<T> {

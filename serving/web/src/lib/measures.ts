@@ -21,8 +21,8 @@ const TITLES: Record<string, string> = {
   reasoning_tokens: 'Reasoning',
   cost_usd: 'Cost',
   event_count: 'Events',
-  ttft_ms_p50: 'Median time to first token',
-  ttft_ms_p95: 'p95 time to first token',
+  ttft_ms_p50: 'Median first token',
+  ttft_ms_p95: 'p95 first token',
   tokens_per_s: 'Tokens per second',
   cache_hit_ratio: 'Cache hits',
   unique_users: 'Users',
@@ -32,7 +32,7 @@ const TITLES: Record<string, string> = {
   p50: 'Median',
 };
 
-const FIELDS: Record<string, string> = { user_id: 'User', session_id: 'Session', trace_id: 'Trace', occurred_at: 'Time', latency_ms: 'Latency', ttft_ms: 'First token', cost_usd: 'Cost' };
+const FIELDS: Record<string, string> = { user_id: 'User', session_id: 'Session', trace_id: 'Trace', tenant_id: 'Tenant', occurred_at: 'Time', latency_ms: 'Latency', ttft_ms: 'First token', cost_usd: 'Cost' };
 
 /** A field of events as a heading: `attributes.team` is "Team", `guardrail_action` "Guardrail action". */
 export function fieldTitle(field: string): string {

@@ -5,6 +5,7 @@ import type { Group } from '../lib/shapes';
 import { idBetween, rangeFrom, slides, type Range } from '../lib/time';
 import { view } from '../lib/view.svelte';
 import type { Seen } from './framing';
+import { TENANT } from './question';
 
 export interface Context {
   readonly range: Range;
@@ -42,6 +43,11 @@ export const pageContext: Context = {
   },
   ask: (address) => ask<unknown>(address),
   pick: (group) => {
+    const tenant = group[TENANT];
+    if (tenant) {
+      view.set({ tenant: tenant === view.tenant ? '' : tenant });
+      return;
+    }
     const where = { ...view.where };
     for (const [field, value] of Object.entries(group)) {
       // A second click on what is chosen already lets it go.

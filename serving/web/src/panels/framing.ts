@@ -7,8 +7,8 @@ import type { AggregateAnswer, Group, SeriesAnswer, TimeseriesAnswer } from '../
 import { stepOf } from '../lib/time';
 import { answerFrame } from './answers';
 import { documentFrame } from './documents';
-import { rangeOf } from './question';
-import type { AggregateQuery, DocumentQuery, Drawing, OtherQuery, PanelSpec, SqlQuery, TimeseriesQuery } from './spec';
+import { isDocument, rangeOf, TENANT } from './question';
+import type { AggregateQuery, Drawing, OtherQuery, PanelSpec, SqlQuery, TimeseriesQuery } from './spec';
 
 const SERIES = 7;
 
@@ -172,8 +172,8 @@ export function frameOf(spec: PanelSpec, answers: unknown[], seen: Seen): Frame 
   switch (query.kind) {
     case 'timeseries': return timeseriesFrame(query as TimeseriesQuery, draw, answers as TimeseriesAnswer[], ranged);
     case 'aggregate': return aggregateFrame(query as AggregateQuery, draw, answers[0] as AggregateAnswer);
-    case 'ledger': case 'shards': case 'tenants': case 'readiness': case 'traces': case 'anomalies': case 'detectors':
-      return documentFrame(query as DocumentQuery, answers[0]);
-    default: return answerFrame(query as OtherQuery | SqlQuery, draw, answers[0], ranged);
+    // Costs as any question tells them, of other tenants beside the reader's own.
+    case 'tenant_costs': return answerFrame({ kind: 'cost_allocation', group_by: [TENANT] }, draw, answers[0], ranged);
+    default: return isDocument(query) ? documentFrame(query, answers[0]) : answerFrame(query as OtherQuery | SqlQuery, draw, answers[0], ranged);
   }
 }

@@ -3,7 +3,7 @@
 import type { Address } from '../lib/client';
 import type { Range } from '../lib/time';
 import { spanOf } from '../lib/time';
-import type { DocumentQuery, Query, TimeseriesQuery } from './spec';
+import type { DocumentQuery, Query, TenantCostsQuery, TimeseriesQuery } from './spec';
 
 export interface Asking {
   range: Range;
@@ -39,18 +39,24 @@ export function rangeOf(query: Query, range: Range): Range {
   return { id: from.slice(1), title: from.slice(1), ms, from, to: 'now', before: `-${2 * Number.parseInt(from.slice(1), 10)}${unit}` };
 }
 
-const DOCUMENTS: Record<DocumentQuery['kind'], string> = {
+/** The field whose values are tenants: chosen as whose rows are looked at, not as a filter of one tenant's rows. */
+export const TENANT = 'tenant_id';
+
+type Document = DocumentQuery | TenantCostsQuery;
+
+const DOCUMENTS: Record<Document['kind'], string> = {
   ledger: '/api/v1/ledger', shards: '/api/v1/ledger', tenants: '/api/v1/ledger', readiness: '/api/v1/ready',
-  traces: '/api/v1/traces', anomalies: '/api/v1/anomalies', detectors: '/api/v1/detectors',
+  tenant_costs: '/api/v1/costs', traces: '/api/v1/traces', anomalies: '/api/v1/anomalies', detectors: '/api/v1/detectors',
 };
 
-const isDocument = (query: Query): query is DocumentQuery => query.kind in DOCUMENTS;
+export const isDocument = (query: Query): query is Document => query.kind in DOCUMENTS;
 
-function documentOf(query: DocumentQuery, asking: Asking, { from, to }: Range): Address {
+function documentOf(query: Document, asking: Asking, { from, to }: Range): Address {
   const { tenant } = asking;
   const path = DOCUMENTS[query.kind];
-  if (query.kind === 'traces') {
-    return { path: path + search({ from, to, filter: filtersOf(query.filter, asking), limit: query.limit, tenant }) };
+  if (query.kind === 'traces' || query.kind === 'tenant_costs') {
+    const group_by = query.kind === 'tenant_costs' ? [TENANT] : [];
+    return { path: path + search({ from, to, group_by, filter: filtersOf(query.filter, asking), limit: query.limit, tenant }) };
   }
   if (query.kind === 'anomalies') return { path: path + search({ from, to, limit: query.limit, tenant }) };
   return { path: path + search({ tenant: query.kind === 'ledger' ? tenant : '' }) };
@@ -58,7 +64,11 @@ function documentOf(query: DocumentQuery, asking: Asking, { from, to }: Range): 
 
 function posted(query: Query, asking: Asking, { from, to }: Range): Address {
   const door = search({ tenant: asking.tenant });
-  if (query.kind === 'sql') return { path: `/api/v1/sql${door}`, body: JSON.stringify({ sql: query.sql, limit: query.limit ?? 1000 }) };
+  if (query.kind === 'sql') {
+    const where = asking.module ? { module: asking.module, ...asking.where } : asking.where;
+    const view = { from, to: query.to || to, where };
+    return { path: `/api/v1/sql${door}`, body: JSON.stringify({ sql: query.sql, limit: query.limit ?? 1000, view }) };
+  }
   const filter = filtersOf('filter' in query ? query.filter : [], asking);
   // A trace is asked for by its id alone.
   const ranged = query.kind === 'trace' ? {} : { from, to: ('to' in query && query.to) || to, ...(filter.length ? { filter } : {}) };

@@ -52,11 +52,14 @@ export interface OtherQuery {
   [parameter: string]: unknown;
 }
 
-/** POST /api/v1/sql. The range of the page does not reach into the text. */
+/** POST /api/v1/sql. The text may name `$from` and `$to`, the ends of the range, and `$FIELD`, what is chosen on the page. */
 export interface SqlQuery {
   kind: 'sql';
   sql: string;
   limit?: number;
+  /** In place of the range of the page. */
+  from?: string;
+  to?: string;
 }
 
 /** A document of the hub other than an answer to a question; only shipped boards have such panels. */
@@ -67,7 +70,15 @@ export interface DocumentQuery {
   limit?: number;
 }
 
-export type Query = TimeseriesQuery | AggregateQuery | OtherQuery | SqlQuery | DocumentQuery;
+/** Costs of all tenants whose figures the reader's key may see; of shipped boards alone as well. */
+export interface TenantCostsQuery {
+  kind: 'tenant_costs';
+  filter?: string[];
+  from?: string;
+  limit?: number;
+}
+
+export type Query = TimeseriesQuery | AggregateQuery | OtherQuery | SqlQuery | DocumentQuery | TenantCostsQuery;
 
 export interface Drawing {
   /** Groups drawn on their own; the smaller rest is folded into "Other" where the measure may be added. */
