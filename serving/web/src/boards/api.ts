@@ -41,7 +41,7 @@ export interface NewLink extends Link {
   path: string;
 }
 
-const at = (rest = ''): string => `/api/v1/dashboards${rest}${view.tenant ? `?tenant=${encodeURIComponent(view.tenant)}` : ''}`;
+const at = (rest = ''): string => `/api/v1/dashboards${rest}${view.door}`;
 const held = (version: number): string => `"v${version}"`;
 
 export const list = async (): Promise<Entry[]> => (await ask<{ dashboards: Entry[] }>(at())).dashboards;

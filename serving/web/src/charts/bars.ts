@@ -1,13 +1,13 @@
 /** Bars: one per name, upright or lying, and stacked over time. */
 
 import { show } from '../lib/format';
-import { FONT, grid, markLines, rowTip, SIZE, timeAxis, timeTip, valueAxis, type Room } from './cartesian';
+import { FONT, grid, LETTER, markLines, rowTip, SIZE, timeAxis, timeTip, valueAxis, type Room } from './cartesian';
 import type { Option } from './engine';
 import { labelOf, numbersOf, valuesOf, type Column, type Frame } from './frame';
 import { colourOf, fade } from './paint';
 
-/** Mean width of a letter at the size of an axis label, px. */
-const LETTER = 6.4;
+/** Lying bars keep together where there are few of them. */
+const APART = 52;
 
 function coloured(column: Column, room: Room): Option[] {
   return numbersOf(column).map((value, row) => ({
@@ -67,7 +67,7 @@ export function horizontalBar(frame: Frame, room: Room): Option {
   const widest = Math.max(46, ...first.values.map((value) => show(value, first.unit).length * (LETTER + 2)));
   const thick = Math.round(Math.min(18, ((room.height - 16) / Math.max(1, names.length)) * 0.56));
   return {
-    grid: grid({ right: 0, top: 0, left: 0 }), tooltip: rowTip(frame, room),
+    grid: grid({ right: 0, top: 0, left: 0, bottom: Math.max(2, room.height - names.length * APART) }), tooltip: rowTip(frame, room),
     yAxis: [
       {
         type: 'category', data: names, inverse: true, axisTick: { show: false }, axisLine: { show: false },

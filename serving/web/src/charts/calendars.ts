@@ -1,7 +1,7 @@
 /** Time folded: days of a calendar, hours of a week, streams; and bridges and Pareto's order of rows. */
 
 import { show } from '../lib/format';
-import { windowOf } from '../lib/time';
+import { tickOf, windowOf } from '../lib/time';
 import { everyName, FONT, grid, hitTip, lineOf, nameAxis, SIZE, valueAxis, words, type Hit, type Room } from './cartesian';
 import type { Option } from './engine';
 import { labelOf, numbersOf, sumOf, timeOf, valuesOf, type Column, type Frame } from './frame';
@@ -71,7 +71,7 @@ export function stream(frame: Frame, room: Room): Option {
   const columns = valuesOf(frame).filter((column) => !column.ghost);
   const instants = (timeOf(frame)?.values ?? []) as number[];
   return {
-    singleAxis: { type: 'time', left: 8, right: 8, top: 8, bottom: 26, axisLabel: { color: room.paint.muted, fontSize: SIZE, fontFamily: FONT, hideOverlap: true }, axisLine: { lineStyle: { color: room.paint.line } }, axisTick: { show: false }, splitLine: { show: false } },
+    singleAxis: { type: 'time', left: 8, right: 8, top: 8, bottom: 26, axisLabel: { color: room.paint.muted, fontSize: SIZE, fontFamily: FONT, hideOverlap: true, formatter: (at: number) => tickOf(at, room.rangeMs) }, axisLine: { lineStyle: { color: room.paint.line } }, axisTick: { show: false }, splitLine: { show: false } },
     tooltip: { ...hitTip(() => ''), trigger: 'axis', formatter: (hits: { value: [number, number, string] }[]) => {
       const row = instants.indexOf(Number(hits[0]?.value[0]));
       return tooltip(windowOf(instants[row] ?? 0, frame.stepMs), '', columns.map((column) => lineOf(column, row, room.paint)));

@@ -18,9 +18,11 @@ export interface Room {
 
 export const FONT = 'ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif';
 export const SIZE = 11;
+/** Mean width of a letter at that size, px. */
+export const LETTER = 6.4;
 
 const MINUTE = 60_000;
-const NICE_MINUTES = [5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440, 2880];
+export const NICE_MINUTES = [5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440, 2880];
 
 export function grid(change: Option = {}): Option {
   return { left: 4, right: 8, top: 12, bottom: 2, containLabel: true, ...change };

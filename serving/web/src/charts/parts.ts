@@ -1,7 +1,7 @@
 /** Parts of a whole: rose, funnel, treemap, sunburst, tree, radial bars. */
 
 import { show } from '../lib/format';
-import { FONT, hitTip, SIZE, words, type Hit, type Room } from './cartesian';
+import { FONT, hitTip, LETTER, SIZE, words, type Hit, type Room } from './cartesian';
 import type { Option } from './engine';
 import { labelOf, sumOf, valuesOf, type Frame } from './frame';
 import { colourOf, fade, inkOver } from './paint';
@@ -113,7 +113,8 @@ export function sunburst(frame: Frame, room: Room): Option {
     series: [{
       type: 'sunburst', id: 'sunburst', radius: [radius * 0.24, radius], nodeClick: false, sort: 'desc', data: leaves(branches(frame), room),
       itemStyle: { borderColor: room.paint.surface, borderWidth: 1.5, borderRadius: 2 }, label: { minAngle: 14, fontSize: SIZE - 1, fontFamily: FONT, width: radius * 0.32, overflow: 'truncate' },
-      levels: [{}, {}, { itemStyle: { opacity: 0.72 } }],
+      // Along the ring there is more room than across it.
+      levels: [{}, { label: { rotate: 'tangential', width: radius * 0.5 } }, { itemStyle: { opacity: 0.72 }, label: { rotate: 'tangential', width: radius * 0.55 } }],
     }],
   };
 }
@@ -138,12 +139,19 @@ export function tree(frame: Frame, room: Room): Option {
 export function radialBar(frame: Frame, room: Room): Option {
   const shown = parts(frame, room).slice(0, 8);
   const column = valuesOf(frame)[0];
+  // The value is told whole, the name as far as there is room left of the middle.
+  const letters = Math.floor((room.width * 0.46) / LETTER);
+  const worded = (name: string, i: number): string => {
+    const value = show(shown[i]?.value ?? null, column?.unit ?? 'count');
+    const left = letters - value.length - 2;
+    return `${name.length > left ? `${name.slice(0, Math.max(1, left - 1))}…` : name}  ${value}`;
+  };
   return {
     tooltip: partTip(frame), polar: { radius: ['18%', '92%'], center: ['50%', '52%'] },
     angleAxis: { max: Math.max(1e-12, ...shown.map((part) => part.value)) * 1.28, startAngle: 90, show: false },
     radiusAxis: {
       type: 'category', data: shown.map((part) => part.name), inverse: true, axisLine: { show: false }, axisTick: { show: false },
-      axisLabel: words(room.paint, { interval: 0, width: room.width * 0.38, overflow: 'truncate', formatter: (name: string, i: number) => `${name}  ${show(shown[i]?.value ?? null, column?.unit ?? 'count')}` }),
+      axisLabel: words(room.paint, { interval: 0, formatter: worded }),
     },
     series: [{ type: 'bar', id: 'radial', coordinateSystem: 'polar', roundCap: true, data: shown, showBackground: true, backgroundStyle: { color: fade(room.paint.line, 0.25) } }],
   };

@@ -2,7 +2,7 @@
 
 import { show } from '../lib/format';
 import { windowOf } from '../lib/time';
-import { everyName, grid, hitTip, lineOf, nameAxis, rowTip, timeAxis, valueAxis, type Hit, type Room } from './cartesian';
+import { everyName, grid, hitTip, lineOf, nameAxis, NICE_MINUTES, rowTip, timeAxis, valueAxis, type Hit, type Room } from './cartesian';
 import type { Option } from './engine';
 import { labelOf, numbersOf, timeOf, valuesOf, type Column, type Frame } from './frame';
 import { colourOf, fade } from './paint';
@@ -100,14 +100,15 @@ export function candlestick(frame: Frame, room: Room): Option {
   const column = valuesOf(frame)[0];
   const instants = (timeOf(frame)?.values ?? []) as number[];
   if (!column) return {};
-  const each = Math.max(1, Math.ceil(frame.rows / CANDLES));
-  const values = numbersOf(column);
-  const candles: { at: number; value: number[] }[] = [];
-  for (let row = 0; row < frame.rows; row += each) {
-    const inside = values.slice(row, row + each).filter((value) => value !== null);
-    if (inside.length) candles.push({ at: instants[row] ?? 0, value: [inside[0] as number, inside.at(-1) as number, Math.min(...inside), Math.max(...inside)] });
-  }
-  const stepMs = (frame.stepMs ?? 0) * each;
+  const least = (frame.stepMs ?? 0) * Math.max(1, Math.ceil(frame.rows / CANDLES));
+  // Of a length that the labels of the axis can begin with.
+  const stepMs = (NICE_MINUTES.map((minutes) => minutes * 60_000).find((ms) => ms >= least) ?? least) || 1;
+  const folds = new Map<number, number[]>();
+  numbersOf(column).forEach((value, row) => {
+    const at = Math.floor((instants[row] ?? 0) / stepMs) * stepMs;
+    if (value !== null) folds.set(at, [...(folds.get(at) ?? []), value]);
+  });
+  const candles = [...folds].map(([at, inside]) => ({ at, value: [inside[0] as number, inside.at(-1) as number, Math.min(...inside), Math.max(...inside)] }));
   const folded: Frame = { ...frame, rows: candles.length, stepMs, columns: [{ ...(timeOf(frame) as Column), values: candles.map((candle) => candle.at) }] };
   return {
     grid: grid(), xAxis: timeAxis(folded, room), yAxis: valueAxis(column.unit, room, { min: undefined, scale: true }),

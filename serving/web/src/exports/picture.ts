@@ -1,5 +1,6 @@
 /** A part of the page as a PNG: its boxes, its canvases, its drawings and its words, painted where they stand. */
 
+import { hand } from './files';
 import { pdfOf } from './pdf';
 
 const SCALE = 2;
@@ -120,12 +121,17 @@ function encoded(canvas: HTMLCanvasElement, type: 'image/png' | 'image/jpeg'): P
   return new Promise((told, failed) => canvas.toBlob((made) => (made ? told(made) : failed(new Error('the picture is too large'))), type, 0.92));
 }
 
-export const pictureOf = (root: Element): Promise<Blob> => encoded(painted(root), 'image/png');
+const pictureOf = (root: Element): Promise<Blob> => encoded(painted(root), 'image/png');
 
 /** The picture as a PDF of one page of its size on the screen. */
-export async function pageOf(root: Element, title: string): Promise<Blob> {
+async function pageOf(root: Element, title: string): Promise<Blob> {
   const canvas = painted(root);
   const rect = root.getBoundingClientRect();
   const jpeg = new Uint8Array(await (await encoded(canvas, 'image/jpeg')).arrayBuffer());
   return pdfOf({ jpeg, width: canvas.width, height: canvas.height }, { title, width: rect.width * POINTS_PER_PX, height: rect.height * POINTS_PER_PX });
+}
+
+/** Hands a part of the page over as a file of its title; nothing where it is not there yet. */
+export async function handPicture(root: Element | undefined, title: string, kind: 'png' | 'pdf'): Promise<void> {
+  if (root) hand(`${title}.${kind}`, await (kind === 'png' ? pictureOf(root) : pageOf(root, title)));
 }

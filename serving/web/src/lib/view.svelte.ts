@@ -83,6 +83,11 @@ class View {
     return `#/${change.page ?? this.page}?${next}`;
   }
 
+  /** What a door is told where rows of another tenant than the key's own are looked at. */
+  get door(): string {
+    return this.tenant ? `?tenant=${encodeURIComponent(this.tenant)}` : '';
+  }
+
   set(change: Change): void {
     location.hash = this.link(change);
   }
