@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from models.anomaly.scores import Arrays, Progress
 from models.anomaly.series import Floats, Matrix
 from models.anomaly.stepping import Stepping, Wrap, bare
-from models.anomaly.trace_graph import VALUES, Graphs, build
+from models.anomaly.trace_graph import VALUES, Graphs, Places, build, operations_of
 from models.anomaly.trace_network import Batch, Shape, SpanNetwork, deviations, loss
 from models.anomaly.trace_rarity import Units, rarity, split, units_of
 from models.anomaly.trace_scores import Heads, TraceScores
@@ -31,6 +31,12 @@ _CHUNK: Final = 1_024
 _UNIT_QUANTILE: Final = 0.98
 _UNIT_VALUES_MIN: Final = 100
 _SELF, _FIRST, _REST = 0, 1, 2
+# What a late span counts beside all of its operation together: the more spans, the later is the latest by chance.
+_ALONE: Final = 0.75
+HEADS: Final = (
+    *("edge", "many", "repeated", "in_a_row", "missing", "template", "failure", "operation"),
+    *("slow_self", "slow_first_token", "slow_rest", "tokens"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +45,7 @@ class TraceGraphs:
 
     Attributes:
         reach: (2, labels, VALUES) how far up and down values of a label are off at the _UNIT_QUANTILE.
+        alone: what a late span counts beside all of its operation; 1 in models of before.
     """
 
     vocabulary: tuple[str, ...]
@@ -48,24 +55,26 @@ class TraceGraphs:
     units: Units
     reach: Matrix
     heads: Heads
+    alone: float = _ALONE
     kind: str = KIND
 
     def score(self, spans: pa.Table) -> TraceScores:
         """See `FittedTraces.score`."""
         graphs = build(spans, self.vocabulary)
         off = expected(self.network, self.shape, self.units, graphs)
-        return self.heads.judge(evidence(self.structure, self.units, graphs, off, reach=self.reach), graphs)
+        found = evidence(self.structure, self.units, graphs, off, reach=self.reach, alone=self.alone)
+        return self.heads.judge({name: found[name] for name in self.heads.tails[0]}, graphs)
 
     def arrays(self) -> Arrays:
         """See `FittedTraces.arrays`."""
-        own = {"units.centre": self.units.centre, "units.spread": self.units.spread, "reach": self.reach}
         network = {f"network.{name}": array for name, array in network_arrays(self.network).items()}
-        return own | network | self.structure.arrays() | self.heads.arrays()
+        return {"reach": self.reach} | network | self.units.arrays() | self.structure.arrays() | self.heads.arrays()
 
     def configuration(self) -> dict[str, Any]:
         """See `FittedTraces.configuration`."""
         shape = {name: getattr(self.shape, name) for name in Shape.__dataclass_fields__}
-        return {"vocabulary": list(self.vocabulary), "heads": list(self.heads.tails[0]), "shape": shape}
+        heads = list(self.heads.tails[0])
+        return {"vocabulary": list(self.vocabulary), "heads": heads, "shape": shape, "alone": self.alone}
 
 
 Expected = tuple[Floats, Floats, Floats]
@@ -83,13 +92,14 @@ def expected(network: nn.Module, shape: Shape, units: Units, graphs: Graphs) -> 
 
 
 def evidence(
-    structure: Structure, units: Units, graphs: Graphs, found: Expected, *, reach: Matrix
+    structure: Structure, units: Units, graphs: Graphs, found: Expected, *, reach: Matrix, alone: float
 ) -> dict[str, Floats]:
-    """All heads, (n,) each: those of rarity, and what the network adds."""
+    """All heads, (n,) each: those of rarity, and what the network adds; models of before have others than HEADS."""
     off, failed, operation = found
-    up = np.nan_to_num(np.maximum(off, 0) / reach[0, graphs.label])
+    up = alone * np.nan_to_num(np.maximum(off, 0) / reach[0, graphs.label])
     # Several spans of one operation that are all a little late are late: their sum over the root of their number.
-    up = np.maximum(up, np.nan_to_num(_together(off, graphs) / reach[0, graphs.label]))
+    together = _together(off, graphs, structure.operations)
+    up = np.maximum(up, np.nan_to_num(together / reach[0, graphs.label]))
     down = np.nan_to_num(np.maximum(-off, 0) / reach[1, graphs.label])
     return {
         **rarity(structure, units, graphs),
@@ -103,10 +113,10 @@ def evidence(
     }
 
 
-def _together(off: Floats, graphs: Graphs) -> Floats:
-    """(n, VALUES) of each span the sum over all of its label in its trace, over the root of their number."""
-    width = int(graphs.label.max(initial=0)) + 1
-    _, group = np.unique(graphs.trace * width + graphs.label, return_inverse=True)
+def _together(off: Floats, graphs: Graphs, operations: Places) -> Floats:
+    """(n, VALUES) of each span the sum over all of its operation in its trace, over the root of their number."""
+    width = int(operations.max(initial=0)) + 1
+    _, group = np.unique(graphs.trace * width + operations[graphs.label], return_inverse=True)
     known = ~np.isnan(off)
     columns = []
     for column in range(off.shape[1]):
@@ -160,10 +170,11 @@ class TraceTrainer(Stepping):
     def finish(self) -> TraceGraphs:
         """The detector as trained so far, calibrated on the later traces."""
         self.network.eval()
-        structure = Structure.fit(self._early, self._shape.labels)
+        structure = Structure.fit(self._early, operations_of(self._vocabulary))
         found = expected(self.network, self._shape, self._units, self._late)
         reach = reach_of(found[0], self._late, self._shape.labels)
-        heads = Heads.fit(evidence(structure, self._units, self._late, found, reach=reach), self._late)
+        told = evidence(structure, self._units, self._late, found, reach=reach, alone=_ALONE)
+        heads = Heads.fit({name: told[name] for name in HEADS}, self._late)
         return TraceGraphs(
             self._vocabulary, self._shape, self.network, structure, self._units, reach=reach, heads=heads
         )
@@ -190,4 +201,5 @@ def load(arrays: Arrays, configuration: dict[str, Any]) -> TraceGraphs:
         units_of(arrays, shape.labels),
         reach=arrays["reach"],
         heads=Heads.restore(arrays, configuration["heads"]),
+        alone=float(configuration.get("alone", 1.0)),
     )

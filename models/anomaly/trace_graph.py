@@ -23,6 +23,7 @@ NEEDED: Final = ("trace_id", "span_id", "operation", "occurred_at", "latency_ms"
 LABEL_PARTS: Final = ("operation", "service", "model")
 VALUES: Final = ("self_ms", "ttft_ms", "rest_ms", "input_tokens", "output_tokens")
 LABELS_MAX: Final = 512
+_JOINED: Final = " · "
 # A longer trace is a log, not a request; its graph would hold up all others.
 SPANS_PER_TRACE_MAX: Final = 10_000
 SPANS_MAX: Final = 5_000_000
@@ -92,7 +93,7 @@ class Graphs:
 def labels_of(spans: pa.Table) -> pa.ChunkedArray:
     """What each span is: operation, service and model, those it has, joined."""
     parts = [_text(spans, name) for name in LABEL_PARTS if name in spans.column_names]
-    return pc.binary_join_element_wise(*parts, " · ", null_handling="skip")
+    return pc.binary_join_element_wise(*parts, _JOINED, null_handling="skip")
 
 
 def vocabulary_of(spans: pa.Table) -> tuple[str, ...]:
@@ -101,6 +102,12 @@ def vocabulary_of(spans: pa.Table) -> tuple[str, ...]:
     counted = pc.value_counts(labels_of(spans).combine_chunks())
     pairs = sorted(zip(counted.field(1).to_pylist(), counted.field(0).to_pylist(), strict=True), reverse=True)
     return tuple(sorted(name for _, name in pairs[:LABELS_MAX] if name is not None))
+
+
+def operations_of(vocabulary: Sequence[str]) -> Places:
+    """(labels,) a number for the operation of each label, that of other services and models as well; 0 unknown."""
+    operations = [name.split(_JOINED)[0] for name in vocabulary]
+    return np.array([0, *np.unique(operations, return_inverse=True)[1] + 1], np.int64)
 
 
 def check(spans: pa.Table) -> None:

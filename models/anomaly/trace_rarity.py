@@ -14,7 +14,7 @@ import pyarrow as pa
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.scores import Arrays, Progress
 from models.anomaly.series import Floats, Matrix
-from models.anomaly.trace_graph import VALUES, Graphs, build, vocabulary_of
+from models.anomaly.trace_graph import VALUES, Graphs, build, operations_of, vocabulary_of
 from models.anomaly.trace_scores import Heads, TraceScores
 from models.anomaly.trace_structure import Structure
 
@@ -27,18 +27,20 @@ _VALUES_MIN: Final = 30
 _NORMAL_IQR: Final = 1.349
 _SPREAD_FLOOR: Final = 0.05
 _FAR: Final = 50.0
+HEADS: Final = ("edge", "many", "repeated", "in_a_row", "missing", "template", "failure", "value")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:
-    """Median and robust spread of each value by label, (labels, VALUES)."""
+    """Median and robust spread of each value by label, (labels, VALUES), and (labels, 2) of own times that failed."""
 
     centre: Matrix
     spread: Matrix
+    failed: Matrix
 
     @staticmethod
     def fit(graphs: Graphs, width: int) -> Units:
-        """By label where there are enough, else over all labels."""
+        """By label where there are enough, else over all labels; too few failures are measured by what did not fail."""
         centre, spread = np.zeros((width, len(VALUES)), np.float32), np.ones((width, len(VALUES)), np.float32)
         order = np.argsort(graphs.label, kind="stable")
         ends = np.concatenate(([0], np.cumsum(np.bincount(graphs.label, minlength=width))))
@@ -47,14 +49,31 @@ class Units:
             whole = _median_and_spread(values)
             for label in range(width):
                 own = values[ends[label] : ends[label + 1]]
-                enough = np.count_nonzero(~np.isnan(own)) >= _VALUES_MIN
-                centre[label, column], spread[label, column] = _median_and_spread(own) if enough else whole
-        return Units(centre, spread)
+                centre[label, column], spread[label, column] = _median_and_spread(own) if _enough(own) else whole
+        failed = np.stack((centre[:, 0], spread[:, 0]), axis=1)
+        for label in range(width):
+            own = graphs.values[(graphs.label == label) & graphs.failed, 0]
+            if _enough(own):
+                failed[label] = _median_and_spread(own)
+        return Units(centre, spread, failed)
 
     def apply(self, graphs: Graphs) -> Matrix:
         """(n, VALUES) in standard units; NaN stays."""
         off = (graphs.values - self.centre[graphs.label]) / self.spread[graphs.label]
         return np.asarray(np.clip(off, -_FAR, _FAR), np.float32)
+
+    def haste(self, graphs: Graphs) -> Floats:
+        """(n,) spreads by which an own time is below that of failures of its label; 0 where it is not."""
+        centre, spread = self.failed[graphs.label].T.astype(np.float64)
+        return np.asarray(np.clip(np.nan_to_num((centre - graphs.values[:, 0]) / spread), 0.0, _FAR))
+
+    def arrays(self) -> Arrays:
+        """For `units_of`."""
+        return {f"units.{name}": getattr(self, name) for name in ("centre", "spread", "failed")}
+
+
+def _enough(values: Matrix) -> bool:
+    return bool(np.count_nonzero(~np.isnan(values)) >= _VALUES_MIN)
 
 
 def _median_and_spread(values: Matrix) -> tuple[float, float]:
@@ -78,12 +97,12 @@ class TraceRarity:
     def score(self, spans: pa.Table) -> TraceScores:
         """See `FittedTraces.score`."""
         graphs = build(spans, self.vocabulary)
-        return self.heads.judge(rarity(self.structure, self.units, graphs), graphs)
+        found = rarity(self.structure, self.units, graphs)
+        return self.heads.judge({name: found[name] for name in self.heads.tails[0]}, graphs)
 
     def arrays(self) -> Arrays:
         """See `FittedTraces.arrays`."""
-        own = {"units.centre": self.units.centre, "units.spread": self.units.spread}
-        return own | self.structure.arrays() | self.heads.arrays()
+        return self.units.arrays() | self.structure.arrays() | self.heads.arrays()
 
     def configuration(self) -> dict[str, Any]:
         """See `FittedTraces.configuration`."""
@@ -91,9 +110,12 @@ class TraceRarity:
 
 
 def rarity(structure: Structure, units: Units, graphs: Graphs) -> dict[str, Floats]:
-    """Rare structure, and the largest deviation of any value from its operation's."""
+    """Rare structure, failures with their haste, and the largest deviation of any value from its operation's."""
     off = np.nan_to_num(np.abs(units.apply(graphs)).astype(np.float64)).max(axis=1, initial=0.0)
-    return {**structure.evidence(graphs), "value": off}
+    found = structure.evidence(graphs)
+    # As surprisal of a normal distribution, to be added to that of the failure itself.
+    found["failure"] = np.where(graphs.failed, found["error"] + units.haste(graphs) ** 2 / 2, 0.0)
+    return {**found, "value": off}
 
 
 def split(spans: pa.Table) -> tuple[tuple[str, ...], Graphs, Graphs]:
@@ -118,8 +140,9 @@ def fit(spans: pa.Table, *, seed: int, progress: Progress | None = None) -> Trac
     """See `trace_detector.fit`; nothing here is drawn at random."""
     vocabulary, early, late = split(spans)
     width = len(vocabulary) + 1
-    structure, units = Structure.fit(early, width), Units.fit(early, width)
-    return TraceRarity(vocabulary, structure, units, Heads.fit(rarity(structure, units, late), late))
+    structure, units = Structure.fit(early, operations_of(vocabulary)), Units.fit(early, width)
+    found = rarity(structure, units, late)
+    return TraceRarity(vocabulary, structure, units, Heads.fit({name: found[name] for name in HEADS}, late))
 
 
 def load(arrays: Arrays, configuration: dict[str, Any]) -> TraceRarity:
@@ -136,8 +159,12 @@ def units_of(arrays: Arrays, width: int) -> Units:
     Raises:
         ValueError: not of so many labels.
     """
-    units = Units(arrays["units.centre"], arrays["units.spread"])
-    for one in (units.centre, units.spread):
+    centre, spread = arrays["units.centre"], arrays["units.spread"]
+    for one in (centre, spread):
         if one.shape != (width, len(VALUES)):
             raise ValueError(f"units have shape {one.shape} for {width} labels")
+    # Models of before measured no failures, and have no evidence that asks for them.
+    units = Units(centre, spread, arrays.get("units.failed", np.stack((centre[:, 0], spread[:, 0]), axis=1)))
+    if units.failed.shape != (width, 2):
+        raise ValueError(f"units of failures have shape {units.failed.shape} for {width} labels")
     return units

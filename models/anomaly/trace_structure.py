@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ COUNT_MAX: Final = 255
 EXPECTED_SHARE: Final = 0.9
 _HASH_SEED: Final = 20_261_129
 _COLUMNS: Final = (
-    *("callers", "pairs", "calls", "at_least", "mixes", "held"),
+    *("callers", "pairs", "calls", "at_least", "mixes", "held", "operations", "runs"),
     *("failures", "seen", "templates", "template_counts"),
 )
 
@@ -34,6 +34,9 @@ class Structure:
         calls: (p,) spans of each pair.
         at_least: (p, COUNT_MAX + 1) callers with at least so many calls of the label.
         mixes, held: as pairs and at_least, of the root's label and a label, counted over whole traces.
+        operations: (width,) of each label; see `trace_graph.operations_of`.
+        runs: as held, traces in which so many callers in a row or more called the label, and no other service or model
+            of the same operation in between; without rows in models of before.
         failures, seen: (width,) failed and all spans of each label.
         templates: (q,) rising hashes of mixes of operations, `template_counts`: traces with each.
     """
@@ -45,14 +48,17 @@ class Structure:
     at_least: Places
     mixes: Places
     held: Places
+    operations: Places
+    runs: Places
     failures: Places
     seen: Places
     templates: npt.NDArray[np.uint64]
     template_counts: Places
 
     @staticmethod
-    def fit(graphs: Graphs, width: int) -> Structure:
+    def fit(graphs: Graphs, operations: Places) -> Structure:
         """Count over all traces."""
+        width = operations.size
         code = _pair_codes(graphs, width)
         pairs, place, calls = np.unique(code, return_inverse=True, return_counts=True)
         callers = np.append(np.bincount(graphs.label, minlength=width), graphs.traces)
@@ -61,21 +67,23 @@ class Structure:
         mixes, place = np.unique(code, return_inverse=True)
         roots = np.bincount(_root_labels(graphs), minlength=width)
         held = _at_least(graphs, place, graphs.trace, roots[mixes // width])
+        runs = _longest(_runs(graphs, operations), place, graphs.trace, roots[mixes // width])
         templates, counts = np.unique(_templates(graphs, width), return_counts=True)
         failures = np.bincount(graphs.label[graphs.failed], minlength=width)
         return Structure(
-            width, callers, pairs, calls, at_least, mixes, held, failures, callers[:-1], templates, counts
+            width, callers, pairs, calls, at_least, mixes, held, operations, runs,
+            failures, callers[:-1], templates, counts,
         )  # fmt: skip
 
     def evidence(self, graphs: Graphs) -> dict[str, Floats]:
-        """(n,) surprisal of each span as `edge`, `many`, `repeated`, `missing`, `template` and `error`."""
+        """(n,) surprisal of each span as `edge`, `many`, `repeated`, `in_a_row`, `missing`, `template`, `error`."""
         code = _pair_codes(graphs, self.width)
         place, known = _look_up(self.pairs, code)
         callers = self.callers[code // self.width]
         calls = np.where(known, self.calls[place], 0) if self.pairs.size else np.zeros(code.size)
         edge = -np.log((calls + 0.5) / (callers + 1.0))
         mix, mixed = _look_up(self.mixes, _mix_codes(graphs, self.width))
-        return {
+        found = {
             "edge": np.maximum(edge, 0.0),
             "many": _many(self.at_least, np.where(known, place, -1), _callers(graphs)),
             "repeated": _many(self.held, np.where(mixed, mix, -1), graphs.trace),
@@ -83,6 +91,12 @@ class Structure:
             "template": self._template(graphs),
             "error": np.where(graphs.failed, -np.log((self.failures + 0.5) / (self.seen + 1.0))[graphs.label], 0.0),
         }
+        if self.runs.shape[0]:
+            run = np.where(mixed, _runs(graphs, self.operations), 0)
+            ends = np.flatnonzero(run)
+            found["in_a_row"] = np.zeros(run.size)
+            found["in_a_row"][ends] = _surprisal(self.runs, mix[ends], run[ends])
+        return found
 
     def _missing(self, graphs: Graphs, code: Places) -> Floats:
         """Told at the caller that should have called."""
@@ -117,13 +131,17 @@ class Structure:
     @staticmethod
     def restore(arrays: Arrays, width: int) -> Structure:
         """Inverse of `arrays`."""
-        held = {name.removeprefix("structure."): one for name, one in arrays.items() if name.startswith("structure.")}
+        # Models of before know no runs.
+        held: dict[str, Any] = {"operations": np.arange(width), "runs": np.zeros((0, COUNT_MAX + 1), np.int64)}
+        held |= {name.removeprefix("structure."): one for name, one in arrays.items() if name.startswith("structure.")}
         found = Structure(width, **held)
         if found.callers.shape != (width + 1,) or found.seen.shape != (width,):
             raise ValueError(f"callers have shape {found.callers.shape} for {width} labels")
         sizes = (found.at_least.shape, found.held.shape)
         if sizes != ((found.pairs.size, COUNT_MAX + 1), (found.mixes.size, COUNT_MAX + 1)):
             raise ValueError(f"calls have shape {found.at_least.shape} for {found.pairs.size} pairs")
+        if found.operations.shape != (width,) or found.runs.shape not in (sizes[1], (0, COUNT_MAX + 1)):
+            raise ValueError(f"runs have shape {found.runs.shape} for {found.mixes.size} mixes")
         return found
 
 
@@ -162,6 +180,11 @@ def _groups(place: Places, under: Places) -> tuple[Places, Places, Places]:
 def _at_least(graphs: Graphs, place: Places, under: Places, total: Places) -> Places:
     """(pairs, COUNT_MAX + 1) groups with at least so many; all of `total` have none or more."""
     _, number, which = _groups(place, under)
+    return _cumulated(which, number, total)
+
+
+def _cumulated(which: Places, number: Places, total: Places) -> Places:
+    """(rows, COUNT_MAX + 1) how many of each row are at least so many; of none or more all."""
     found = np.zeros((total.size, COUNT_MAX + 2), np.int64)
     np.add.at(found, (which, np.minimum(number, COUNT_MAX)), 1)
     found = found[:, ::-1].cumsum(axis=1)[:, ::-1][:, :-1]
@@ -173,13 +196,45 @@ def _many(at_least: Places, place: Places, under: Places) -> Floats:
     """(n,) surprisal of so many of a pair (>= 0) under the same one, told at the last of them."""
     found = np.zeros(place.size)
     spans, number, which = _groups(place, under)
-    if spans.size:
-        reached = at_least[which, np.minimum(number, COUNT_MAX)]
-        surprisal = -np.log((reached + 0.5) / (at_least[which, 0] + 1.0))
-        # Beyond all that was seen, further is rarer still.
-        most = np.maximum((at_least > 0).sum(axis=1)[which] - 1, 1)
-        found[spans] = np.maximum(surprisal, 0.0) + np.maximum(number / most - 1.0, 0.0)
+    found[spans] = _surprisal(at_least, which, number)
     return found
+
+
+def _surprisal(at_least: Places, which: Places, number: Places) -> Floats:
+    """Of so many, by row of a table of how often there were at least so many."""
+    reached = at_least[which, np.minimum(number, COUNT_MAX)]
+    surprisal = -np.log((reached + 0.5) / (at_least[which, 0] + 1.0))
+    # Beyond all that was seen, further is rarer still.
+    most = np.maximum((at_least > 0).sum(axis=1)[which] - 1, 1)
+    return np.asarray(np.maximum(surprisal, 0.0) + np.maximum(number / most - 1.0, 0.0))
+
+
+def _runs(graphs: Graphs, operations: Places) -> Places:
+    """(n,) how many callers in a row called the label of each span, no other of its operation; 0 = more follow.
+
+    Several calls by one caller are one: they are no step further.
+    """
+    count = graphs.row.size
+    found = np.zeros(count, np.int64)
+    if count == 0:
+        return found
+    operation = operations[graphs.label]
+    order = np.lexsort((np.arange(count), operation, graphs.trace))
+    changed = [np.diff(one[order]) != 0 for one in (graphs.trace, operation, graphs.label, _callers(graphs))]
+    begins = np.append(True, changed[0] | changed[1] | changed[2])
+    steps = np.cumsum(begins | np.append(True, changed[3]))
+    first = steps[np.flatnonzero(begins)][np.cumsum(begins) - 1]
+    last = np.append(begins[1:], True)
+    found[order[last]] = (steps - first + 1)[last]
+    return found
+
+
+def _longest(run: Places, place: Places, trace: Places, total: Places) -> Places:
+    """As `_at_least`, of the longest run of each pair in each trace."""
+    key, which = np.unique(trace * max(total.size, 1) + place, return_inverse=True)
+    longest = np.zeros(key.size, np.int64)
+    np.maximum.at(longest, which, run)
+    return _cumulated(key % max(total.size, 1), longest, total)
 
 
 def _templates(graphs: Graphs, width: int) -> npt.NDArray[np.uint64]:

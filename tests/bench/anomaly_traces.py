@@ -28,7 +28,7 @@ from tests.bench import trace_faults
 
 FIT, TEST, EACH = 12_000, 15_000, 40
 _FALSE_SHARE: Final = 0.01
-_NETWORK: Final = ("operation", "unexpected_error", "slow_self", "slow_first_token", "slow_rest", "fast", "tokens")
+_NETWORK: Final = ("operation", "slow_self", "slow_first_token", "slow_rest", "tokens")
 _BAR: Final = ("edge", "template", "value")
 _COLUMNS: Final = (
     *("case_id", "trace_id", "span_id", "parent_span_id", "pod", "service", "operation"),

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from models.anomaly import gnn_trace, trace_detector
 from models.anomaly.refusals import DetectorUnknown, ModelUnreadable, NotEnoughData, SpansInvalid
 from models.anomaly.trace_detector import TRACE_DETECTORS
-from models.anomaly.trace_graph import REASONS, SPANS_PER_TRACE_MAX, Graphs, build, depths, vocabulary_of
+from models.anomaly.trace_graph import (
+    REASONS,
+    SPANS_PER_TRACE_MAX,
+    Graphs,
+    build,
+    depths,
+    vocabulary_of,
+)
 from models.anomaly.trace_network import Batch, Shape, SpanNetwork
 from models.anomaly.trace_scores import FittedTraces
 from tests.bench import trace_faults
@@ -159,6 +166,24 @@ def test_a_stored_detector_scores_the_same_to_the_last_bit(kind: str) -> None:
     before, after = one.score(other().spans), again.score(other().spans)
     np.testing.assert_array_equal(before.score, after.score)
     np.testing.assert_array_equal(before.suspect, after.suspect)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_detector_of_before_scores_by_the_evidence_that_it_has(kind: str) -> None:
+    """Without runs, operations of labels and times of failures; by the label alone, every span in full."""
+    new = ("structure.runs", "structure.operations", "units.failed")
+    absent = ("in_a_row", "failure")
+    arrays = {name: one for name, one in fitted(kind).arrays().items() if name not in new and not name.endswith(absent)}
+    told = fitted(kind).configuration()
+    told["heads"] = [name for name in told["heads"] if name not in absent]
+    told.pop("alone", None)
+    before = trace_detector.load(kind, arrays, told)
+    found = before.score(other().spans)
+    assert found.heads == tuple(told["heads"])
+    assert np.isfinite(found.score).all()
+    assert before.configuration().get("alone", 1.0) == 1.0
+    again = trace_detector.load(kind, before.arrays(), before.configuration())
+    np.testing.assert_array_equal(again.score(other().spans).score, found.score)
 
 
 @pytest.mark.parametrize("kind", KINDS)
