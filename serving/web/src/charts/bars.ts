@@ -65,14 +65,17 @@ export function horizontalBar(frame: Frame, room: Room): Option {
   const first = valuesOf(frame)[0];
   if (!first) return {};
   const widest = Math.max(46, ...first.values.map((value) => show(value, first.unit).length * (LETTER + 2)));
-  const thick = Math.round(Math.min(18, ((room.height - 16) / Math.max(1, names.length)) * 0.56));
+  const each = (room.height - 16) / Math.max(1, names.length);
+  const thick = Math.max(1, Math.round(Math.min(18, each * 0.56)));
+  // Names of more rows than there are lines for would stand over each other.
+  const interval = each < 14 ? Math.ceil(14 / each) - 1 : 0;
   return {
     grid: grid({ right: 0, top: 0, left: 0, bottom: Math.max(2, room.height - names.length * APART) }), tooltip: rowTip(frame, room),
     yAxis: [
       {
         type: 'category', data: names, inverse: true, axisTick: { show: false }, axisLine: { show: false },
         axisLabel: {
-          color: room.paint.text, fontSize: SIZE + 0.5, fontFamily: FONT, interval: 0, overflow: 'truncate', ellipsis: '…',
+          color: room.paint.text, fontSize: SIZE + 0.5, fontFamily: FONT, interval, overflow: 'truncate', ellipsis: '…',
           width: Math.min(150, room.width * 0.36), margin: 10,
         },
       },
@@ -81,7 +84,7 @@ export function horizontalBar(frame: Frame, room: Room): Option {
         type: 'category', data: names, inverse: true, position: 'right', axisTick: { show: false }, axisLine: { show: false },
         axisPointer: { show: false },
         axisLabel: {
-          color: room.paint.text, fontSize: SIZE + 0.5, fontWeight: 600, fontFamily: FONT, interval: 0, margin: widest, align: 'right',
+          color: room.paint.text, fontSize: SIZE + 0.5, fontWeight: 600, fontFamily: FONT, interval, margin: widest, align: 'right',
           formatter: (_: string, row: number) => show(first.values[row], first.unit),
         },
       },
