@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,10 +89,10 @@ def test_a_fleet_is_trained_and_promoted_and_one_that_knows_less_is_not(settings
     assert store.version_of("acme", KIND, "champion") == made["version"]
 
 
-def test_too_few_days_and_layouts_of_others_are_refused(settings: Settings, store: ModelStore, tmp_path: Path) -> None:
+def test_too_few_days_and_layouts_of_others_are_refused(settings: Settings, store: ModelStore) -> None:
     with pytest.raises(NotEnoughData, match="3 are needed"):
         learned(settings, store, **{"from": "-2d"})
     with pytest.raises(NotEnoughData):
         learned(settings, store, tenant="nobody")
     with pytest.raises(RequestInvalid, match="layout"):
-        order_of("autoencoder", {"layout": TOGETHER}, layout="entities", now_us=0)
+        order_of("autoencoder", {"layout": TOGETHER}, layout="entities", now_us=SystemClock().now_us())
