@@ -14,6 +14,8 @@ from serving.reception import Pool
 KEEP_S: Final = 0.5
 # What somebody asked for within this time is read again before they ask.
 _WATCHED_S: Final = 10.0
+# How much older it may be while it is read.
+_LATE_S: Final = 1.0
 
 Value = TypeVar("Value")
 
@@ -36,7 +38,11 @@ class _Reading(Generic[Value]):
 
     async def value(self) -> Value:
         self._asked_s = self._clock.monotonic_s()
-        value = await self._value()
+        if self._ahead and self._kept is not None and self._asked_s < self._kept[1] + _LATE_S:
+            # It is being read again; a busy hub takes its time, and all who look would wait for it.
+            value = self._kept[0]
+        else:
+            value = await self._value()
         if self._ahead and (self._renewing is None or self._renewing.done()):
             self._renewing = asyncio.get_running_loop().create_task(self._renew())
         return value
@@ -60,7 +66,7 @@ class _Reading(Generic[Value]):
 
 
 class Readings:
-    """Shards, committer and ledger, each kept for half a second.
+    """Shards, committer and ledger, each kept for half a second; the ledger for a second and a half at most.
 
     Without it every probe, scrape and open page would be a call to every actor.
     """

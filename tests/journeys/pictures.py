@@ -94,7 +94,8 @@ def _dearest_session(reader: Reader) -> str:
 def _board(reader: Reader) -> str:
     sql = (
         "SELECT service, sum(cost_usd) AS cost_usd FROM events WHERE occurred_at >= $from AND occurred_at < $to"
-        " AND counted & 4 <> 0 AND cost_usd > 0 AND ($model IS NULL OR model = $model) GROUP BY 1 ORDER BY 2 DESC LIMIT 8"
+        " AND counted & 4 <> 0 AND cost_usd > 0 AND ($model IS NULL OR model = $model)"
+        " GROUP BY 1 ORDER BY 2 DESC LIMIT 8"
     )
     course = {"kind": "timeseries", "measure": ["cost_usd"], "group_by": ["provider"], "fill": "zero"}
     panels = [
