@@ -23,6 +23,7 @@ DOORS = {
     ("GET", "/api/v1/ledger"): "read",
     ("GET", "/api/v1/dead-letters"): "read",
     ("GET", "/api/v1/prices"): "read",
+    ("GET", "/api/v1/costs"): "read",
     ("GET", "/metrics"): "read",
     ("GET", "/api/v1/detectors"): "anomalies",
     ("POST", "/api/v1/score"): "anomalies",
