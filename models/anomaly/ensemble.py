@@ -77,38 +77,47 @@ def _mean(scored: Mapping[str, Scores]) -> tuple[Floats, Any]:
     return total / len(scored), np.asarray(share, np.float32)
 
 
-def fuse(kind: str, heads: Mapping[str, Fitted], series_list: Sequence[Series]) -> Fusion:
-    """Calibrate the mean of heads that were fitted on these series, also one by one by jobs of their own."""
-    tails = []
-    for trailing in (False, True):
-        raw = [
-            _mean({name: head.score(one, trailing=trailing) for name, head in heads.items()})[0][fitting_rows(one) :]
-            for one in series_list
-        ]
-        tails.append(Tail.fit(np.concatenate(raw)))
-    return Fusion(dict(heads), (tails[0], tails[1]), kind)
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """A kind of several others: what the module of a kind is made of.
 
+    Attributes:
+        modules: of its heads, by kind.
+    """
 
-def fit(
-    kind: str, modules: Mapping[str, Kind], series_list: Sequence[Series], *, seed: int, progress: Progress | None
-) -> Fusion:
-    """Fit each head, one after the other, and fuse them."""
-    heads: dict[str, Fitted] = {}
-    for number, (name, module) in enumerate(modules.items()):
-        told = None if progress is None else _within(progress, number, len(modules))
-        heads[name] = module.fit(series_list, seed=seed, progress=told)
-    return fuse(kind, heads, series_list)
+    kind: str
+    modules: Mapping[str, Kind]
+
+    def fuse(self, heads: Mapping[str, Fitted], series_list: Sequence[Series]) -> Fusion:
+        """Calibrate the mean of heads that were fitted on these series, also one by one by jobs of their own."""
+        tails = []
+        for trailing in (False, True):
+            raw = [
+                _mean({name: head.score(one, trailing=trailing) for name, head in heads.items()})[0][
+                    fitting_rows(one) :
+                ]
+                for one in series_list
+            ]
+            tails.append(Tail.fit(np.concatenate(raw)))
+        return Fusion(dict(heads), (tails[0], tails[1]), self.kind)
+
+    def fit(self, series_list: Sequence[Series], *, seed: int, progress: Progress | None = None) -> Fusion:
+        """See `detector.fit`: each head, one after the other."""
+        heads: dict[str, Fitted] = {}
+        for number, (name, module) in enumerate(self.modules.items()):
+            told = None if progress is None else _within(progress, number, len(self.modules))
+            heads[name] = module.fit(series_list, seed=seed, progress=told)
+        return self.fuse(heads, series_list)
+
+    def load(self, arrays: Arrays, configuration: dict[str, Any]) -> Fusion:
+        """See `detector.load`."""
+        heads: dict[str, Fitted] = {}
+        for name, told in configuration["heads"].items():
+            own = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
+            heads[name] = self.modules[name].load(own, told)
+        return Fusion(heads, (tail_of(arrays, "centred"), tail_of(arrays, "trailing")), self.kind)
 
 
 def _within(progress: Progress, number: int, count: int) -> Progress:
     """Progress of one head as that of all."""
     return lambda share: progress((number + share) / count)
-
-
-def load(kind: str, modules: Mapping[str, Kind], arrays: Arrays, configuration: dict[str, Any]) -> Fusion:
-    """Inverse of `Fusion.arrays` and `Fusion.configuration`."""
-    heads: dict[str, Fitted] = {}
-    for name, told in configuration["heads"].items():
-        own = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
-        heads[name] = modules[name].load(own, told)
-    return Fusion(heads, (tail_of(arrays, "centred"), tail_of(arrays, "trailing")), kind)

@@ -44,11 +44,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.database.close()
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(f"sqlite:///{tmp_path}/m.db", tmp_path, artifacts=str(tmp_path / "artifacts"))
-
-
 def promote(store: ModelStore, **more: object) -> int:
     made = together.fit(series_of_rows(0, 4 * DAY_ROWS, minutes(ROWS, slow=SLOW)), budget_per_day=1.0)
     meaning = {"layout": "together", "dimensions": list(ENTITY_DIMENSIONS), "from_files": False, **more}

@@ -37,11 +37,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.database.close()
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(f"sqlite:///{tmp_path}/m.db", tmp_path, artifacts=str(tmp_path / "artifacts"))
-
-
 def register(store: ModelStore, world: World, precision: float, **more: Any) -> int:
     """Train `pca` on the usual part of the tenant's minutes, register and promote it."""
     minutes = Minutes(world.settings.lake, keep_us=400 * MINUTE_US)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import ray
 
 from cluster.lake.commit import TableWriter
 from cluster.lake.stage import stage
@@ -19,22 +17,13 @@ from tests.models.aggregate.events import START_US, Row, batch_of
 
 # Ray Data warns of its own old settings while it reads them.
 pytestmark = [
+    pytest.mark.usefixtures("cluster"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::ray.util.annotations.RayDeprecationWarning"),
 ]
 
 _ALL = ("1970-01-01", "9999-12-31")
 _JOURNAL = "hub/local/0/test"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    if started:
-        ray.shutdown()
 
 
 def seal(lake: Path, sequence: int, events: dict[str, list[Row]], *, forget: str = "") -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 # MLflow's own imports warn of what it depends on.
 with warnings.catch_warnings():
@@ -30,20 +28,15 @@ from models.anomaly.neighbourhood import KIND
 from models.anomaly.refusals import NotEnoughData
 from tests.models.anomaly.neighbours import DAY_ROWS, ROW_US, minutes, name_of
 
-pytestmark = [pytest.mark.journey, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.usefixtures("cluster"),
+    pytest.mark.journey,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.timeout(600),
+]
 
 ROWS = 6 * DAY_ROWS
 OPTIONS = {"tenant": "acme", "from": "-8d", "holdout": "0.3", "budget": "2"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    if started:
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +46,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     files = stage(made.lake, TABLES["rollup_1m"], minutes(ROWS, start_us=start_us), tenant_id="acme", token="acme-1")
     TableWriter(made.lake, TABLES["rollup_1m"]).append(files, {"test/acme": 1})
     return made
-
-
-@pytest.fixture(scope="module")
-def store(settings: Settings) -> ModelStore:
-    folder = settings.data
-    return ModelStore(f"sqlite:///{folder}/m.db", folder, artifacts=str(folder / "artifacts"))
 
 
 def learned(settings: Settings, store: ModelStore, **options: str) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 # MLflow's own imports warn of what it depends on.
 with warnings.catch_warnings():
@@ -25,21 +23,16 @@ from models.anomaly.refusals import NotEnoughData
 from tests.models.aggregate.events import Row
 from tests.pipelines.test_rebuild_rollups import seal
 
-pytestmark = [pytest.mark.journey, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.usefixtures("cluster"),
+    pytest.mark.journey,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.timeout(600),
+]
 
 MINUTES = 1_500
 _COUNTED = event.COUNTED_REQUEST | event.COUNTED_TOKENS | event.COUNTED_LATENCY
 ASKED = {"tenant": "acme", "from": "-25h", "seasons": "no"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    if started:
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +42,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     rows = {tenant: _calls(now_us, tenant, seed) for seed, tenant in enumerate(("acme", "globex"))}
     seal(made.lake, 1, rows)
     return made
-
-
-@pytest.fixture(scope="module")
-def store(settings: Settings) -> ModelStore:
-    folder = settings.data
-    return ModelStore(f"sqlite:///{folder}/m.db", folder, artifacts=str(folder / "artifacts"))
 
 
 def _calls(now_us: int, service: str, seed: int) -> list[Row]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 
 from cluster.errors import NotFound
 from cluster.tenancy import TenantId, TenantScope
@@ -19,19 +17,9 @@ from pipelines.windows import dataset, from_files, from_rollups, series_of
 from tests.models.aggregate.events import START_US, Row
 from tests.pipelines.test_rebuild_rollups import seal
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("ignore")]
 
 ACME = TenantScope.of(TenantId("acme"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    if started:
-        ray.shutdown()
 
 
 def _calls(model: str, minutes: range) -> list[Row]:
