@@ -189,7 +189,10 @@ class Committer:
                 self._commit_batch(batch)
 
     def _gather(self) -> list[_Waiting] | None:
-        """Seals that came within the linger of the first; empty when none came, None when drained."""
+        """Seals that came within the linger of the first, or until every shard sent one; None when drained.
+
+        A shard has one commit in flight, so once all have sent there is nothing to wait for. Empty when none came.
+        """
         try:
             first = self._waiting.get(timeout=1.0)
         except queue.Empty:
@@ -199,9 +202,10 @@ class Committer:
         batch = [first]
         end_s = self._clock.monotonic_s() + self._settings.commit_linger_s
         while len(batch) < SEALS_PER_COMMIT_MAX:
-            left_s = end_s - self._clock.monotonic_s()
+            lacking = len({waiting.seal.shard for waiting in batch}) < len(self._incarnations)
+            left_s = end_s - self._clock.monotonic_s() if lacking else 0.0
             try:
-                another = self._waiting.get(timeout=max(left_s, 0.0)) if left_s > 0 else self._waiting.get_nowait()
+                another = self._waiting.get(timeout=left_s) if left_s > 0 else self._waiting.get_nowait()
             except queue.Empty:
                 break
             if another is None:

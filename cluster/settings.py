@@ -86,7 +86,7 @@ class Settings:
     query_threads: int = 2
     query_memory_bytes: int = 2 * 1024 * 1024 * 1024
     # The query engine looks for new table versions this often.
-    refresh_s: float = 0.5
+    refresh_s: float = 0.1
     # Answers with more groups than this name the largest and fold the rest into one.
     groups_max: int = 10_000
     # Questions that may wait at one query replica before 429.

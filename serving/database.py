@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -18,6 +17,8 @@ import duckdb
 from cluster.clock import Clock
 from cluster.errors import Busy, QueryTimeout, RequestInvalid
 from models.query.sql import Fragment, Result, Run
+from serving.lake_connection import connected, selected, step_back
+from serving.scan_process import ScanProcess
 from serving.turns import Turns
 
 Answered = TypeVar("Answered")
@@ -25,8 +26,10 @@ Answered = TypeVar("Answered")
 _POOL_THREADS: Final = 8
 # Of them, for one owner.
 _SHARE: Final = 3
-# Scans that run at a time, beside everything else.
+# Scans that run at a time, in a process of their own.
 _SCANS: Final = 2
+# Of the memory, for what is no scan.
+_OWN_SHARE: Final = 0.25
 # SQL over more bytes of files than this is a scan.
 _SCAN_BYTES: Final = 32 * 1024 * 1024
 _BUSY_RETRY_S: Final = 1.0
@@ -38,8 +41,8 @@ _ATTEMPTS: Final = 3
 class Database:
     """Runs questions one to a thread; each sees one consistent state of the in-memory tables.
 
-    Scans, and the workers that DuckDB adds to a question, get the processor when nothing else wants it: who asks for a
-    month of raw events waits a little longer, and everybody else as long as without.
+    Scans run in a process of their own; it, and the workers that DuckDB adds to a question, get the processor when
+    nothing else wants it: who asks for a month of raw events waits a little longer, everybody else as long as without.
     """
 
     def __init__(self, lake: Path, *, threads: int, memory_bytes: int, queue: int, clock: Clock) -> None:
@@ -47,33 +50,17 @@ class Database:
         Args:
             lake: the only folder files may be read from.
             threads: cores that one question may use.
-            memory_bytes: DuckDB's limit, in-memory tables included. Nothing is spilled to disk.
+            memory_bytes: DuckDB's limit, of this process and of the one that scans. Nothing is spilled to disk.
             queue: questions that may be running or waiting.
         """
         before = _threads()
-        self.connection = duckdb.connect(
-            ":memory:",
-            config={
-                "threads": threads,
-                "memory_limit": f"{memory_bytes // 1024}KiB",
-                "temp_directory": "",
-                "python_enable_replacements": False,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            },
-        )
-        self.connection.execute("SET TimeZone = 'UTC'")
-        # Delta files never change once written, so a footer once read stays right.
-        self.connection.execute("SET parquet_metadata_cache = true")
-        folder = str(lake.absolute()).replace("'", "''")
-        self.connection.execute(f"SET allowed_directories = ['{folder}/']")
-        self.connection.execute("SET enable_external_access = false")
-        self.connection.execute("SET lock_configuration = true")
+        own_bytes = int(memory_bytes * _OWN_SHARE)
+        self.connection = connected(lake, threads=threads, memory_bytes=own_bytes)
         # Its workers come first, then threads that read ahead for everybody.
         for thread in sorted(_threads() - before)[: threads - 1]:
             step_back(thread)
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="query")
-        self._scans = ThreadPoolExecutor(_SCANS, thread_name_prefix="scan", initializer=step_back)
+        self._scans = ScanProcess(lake, scans=_SCANS, threads=threads, memory_bytes=memory_bytes - own_bytes)
         self._local = threading.local()
         self._queue = queue
         self._clock = clock
@@ -108,10 +95,15 @@ class Database:
             if not self._open[owner]:
                 del self._open[owner]
 
+    @property
+    def scan_process_id(self) -> int | None:
+        """Of the process that scans, once there is one."""
+        return self._scans.process_id
+
     def close(self) -> None:
         """Stop taking questions and free the memory."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._scans.shutdown(wait=True, cancel_futures=True)
+        self._scans.close()
         self.connection.close()
 
     def _answer(self, question: Callable[[Run], Answered], until_s: float) -> Answered:
@@ -143,7 +135,7 @@ class _OneState:
     """Runs SQL in one transaction until a deadline. Begun with the first SELECT: most questions need none."""
 
     def __init__(
-        self, cursor: Callable[[], duckdb.DuckDBPyConnection], scans: Executor, clock: Clock, until_s: float
+        self, cursor: Callable[[], duckdb.DuckDBPyConnection], scans: ScanProcess, clock: Clock, until_s: float
     ) -> None:
         self._take = cursor
         self._scans = scans
@@ -157,23 +149,14 @@ class _OneState:
         return self
 
     def __call__(self, sql: Fragment) -> Result:
+        if _file_bytes(sql) > _SCAN_BYTES:
+            return self._scanned(sql)
         cursor = self._cursor = self._cursor or self._begun()
-        return self._scanned(cursor, sql) if _file_bytes(sql) > _SCAN_BYTES else _rows(cursor, sql)
+        return selected(cursor, sql)
 
-    def _scanned(self, cursor: duckdb.DuckDBPyConnection, sql: Fragment) -> Result:
-        def scan() -> Result:
-            # The watch ends what runs, not what has yet to begin.
-            self._check()
-            return _rows(cursor, sql)
-
-        scanning = self._scans.submit(scan)
-        try:
-            return scanning.result(timeout=max(0.0, self._until_s - self._clock.monotonic_s()))
-        except TimeoutError:
-            scanning.cancel()
-            # One that runs is being interrupted; the cursor is free once it has ended.
-            wait([scanning])
-            raise QueryTimeout("the question ran past its deadline and was cancelled") from None
+    def _scanned(self, sql: Fragment) -> Result:
+        self._check()
+        return self._scans.scan(sql, self._left_s())
 
     def __exit__(self, *_: object) -> None:
         if self._watch is not None:
@@ -181,22 +164,20 @@ class _OneState:
         if self._cursor is not None:
             self._cursor.rollback()
 
+    def _left_s(self) -> float:
+        return self._until_s - self._clock.monotonic_s()
+
     def _check(self) -> None:
-        if self._until_s <= self._clock.monotonic_s():
+        if self._left_s() <= 0:
             raise QueryTimeout("the question waited past its deadline")
 
     def _begun(self) -> duckdb.DuckDBPyConnection:
         cursor = self._take()
-        self._watch = threading.Timer(max(0.0, self._until_s - self._clock.monotonic_s()), cursor.interrupt)
+        self._watch = threading.Timer(max(0.0, self._left_s()), cursor.interrupt)
         self._watch.daemon = True
         self._watch.start()
         cursor.begin()
         return cursor
-
-
-def _rows(cursor: duckdb.DuckDBPyConnection, sql: Fragment) -> Result:
-    rows = cursor.execute(sql.text, list(sql.parameters)).fetchall()
-    return Result(tuple(column[0] for column in cursor.description or ()), rows)
 
 
 def _file_bytes(sql: Fragment) -> int:
@@ -207,13 +188,6 @@ def _file_bytes(sql: Fragment) -> int:
             with suppress(OSError):
                 size += Path(path).stat().st_size
     return size
-
-
-def step_back(thread: int = 0) -> None:
-    """Give a thread of this process, 0 for this one, the processor only when nobody else wants it."""
-    # Where the system knows no such class, it goes on as all others do.
-    with suppress(AttributeError, OSError):
-        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _threads() -> frozenset[int]:

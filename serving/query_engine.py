@@ -62,8 +62,9 @@ _CACHE_BYTES: Final = 64 * 1024 * 1024
 _HOT_SHARE: Final = 0.5
 # Questions of one batch that run together: the rest of the threads and the queue is for others.
 _BATCH_AT_ONCE: Final = 2
-# A refresh that fails this many times in a row is a broken replica, not a busy disk.
-_FAILURES_MAX: Final = 60
+# A refresh that fails for so long is a broken replica, not a busy disk.
+_FAILING_MAX_S: Final = 30.0
+_FAILED_PAUSE_S: Final = 0.5
 
 _log = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -97,7 +98,7 @@ class QueryEngine:
         self._awaiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._refreshing = threading.Lock()
         self._stopped = threading.Event()
-        self._failures = 0
+        self._failing_since_s: float | None = None
 
     def start(self) -> None:
         """Follow the tables from a thread of its own until `close`."""
@@ -120,6 +121,8 @@ class QueryEngine:
             if self._stopped.is_set():
                 return
             snapshots = {name: reader.refresh() for name, reader in self._readers.items()}
+            if all(snapshot is self._snapshots[name] for name, snapshot in snapshots.items()):
+                return
             files = RolledFiles(self._settings.lake, snapshots)
             self._hot.update(snapshots, files)
             self._snapshots, self._files = snapshots, files
@@ -134,7 +137,8 @@ class QueryEngine:
         """Raises:
         Unavailable: the tables could not be followed for a long time.
         """
-        if self._failures >= _FAILURES_MAX:
+        since_s = self._failing_since_s
+        if since_s is not None and self._clock.monotonic_s() - since_s > _FAILING_MAX_S:
             raise Unavailable("the tables cannot be read", retry_after_s=5.0)
 
     async def query(
@@ -310,10 +314,13 @@ class QueryEngine:
         return answer
 
     def _follow(self) -> None:
-        while not self._stopped.wait(self._settings.refresh_s):
+        pause_s = self._settings.refresh_s
+        while not self._stopped.wait(pause_s):
+            pause_s = self._settings.refresh_s
             try:
                 self.refresh()
-                self._failures = 0
+                self._failing_since_s = None
             except (HubError, duckdb.Error, OSError) as error:
-                self._failures += 1
-                _log.warning("refresh_failed", error=str(error), failures=self._failures)
+                self._failing_since_s = self._failing_since_s or self._clock.monotonic_s()
+                _log.warning("refresh_failed", error=str(error))
+                pause_s = max(pause_s, _FAILED_PAUSE_S)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cluster.clock import SystemClock
-from cluster.errors import Busy, QueryTimeout
-from models.query.sql import Fragment, Run
+from cluster.errors import Busy, QueryTimeout, RequestInvalid
+from models.query.sql import Fragment, Result, Run
 from serving.database import Database
 
 QUEUE = 12
@@ -78,7 +81,9 @@ def test_one_that_goes_away_while_it_waits_leaves_its_place(database: Database) 
     asyncio.run(crowd())
 
 
-def test_scans_step_back_and_end_at_their_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scans_step_back_in_a_process_of_their_own_and_end_at_their_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pq.write_table(pa.table({"number": range(1_000)}), tmp_path / "rows.parquet")
     monkeypatch.setattr("serving.database._SCAN_BYTES", 0)
     before = {entry.name for entry in Path("/proc/self/task").iterdir()}
@@ -90,9 +95,8 @@ def test_scans_step_back_and_end_at_their_deadline(tmp_path: Path, monkeypatch: 
     told: list[int] = []
 
     def scan(run: Run) -> int:
-        told.append(os.sched_getscheduler(0))
         ((count,),) = run(Fragment("SELECT count(*) FROM read_parquet(?)", (files,))).rows
-        told.append(max(os.sched_getscheduler(thread.native_id or 0) for thread in threading.enumerate()))
+        told.append(os.sched_getscheduler(database.scan_process_id or 0))
         return int(count)
 
     def endless(run: Run) -> int:
@@ -110,5 +114,48 @@ def test_scans_step_back_and_end_at_their_deadline(tmp_path: Path, monkeypatch: 
         assert await database.ask(scan, owner="alpha", timeout_s=60.0) == 1_000
 
     asyncio.run(whole())
-    assert told == [os.SCHED_OTHER, os.SCHED_IDLE] * 2
+    assert told == [os.SCHED_IDLE] * 2
+    ended = database.scan_process_id
+    database.close()
+    assert ended and not Path(f"/proc/{ended}").exists()
+
+
+def test_a_scan_answers_as_the_engine_itself_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pa.table({"number": [1, 2], "money": [Decimal("0.5"), None], "parts": [[b"a"], None]})
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    files = [str(tmp_path / "rows.parquet")]
+    answers = []
+    for scan_bytes in (0, 1 << 40):
+        monkeypatch.setattr("serving.database._SCAN_BYTES", scan_bytes)
+        database = Database(tmp_path, threads=1, memory_bytes=256 * 1024 * 1024, queue=QUEUE, clock=SystemClock())
+
+        def asked(text: str, database: Database = database) -> Result:
+            fragment = Fragment(text, (files,))
+            return asyncio.run(database.ask(lambda run: run(fragment), owner="alpha", timeout_s=60.0))
+
+        answers.append(asked("SELECT *, make_timestamp(number) AS at FROM read_parquet(?) ORDER BY number"))
+        # A file that is gone is read again, and then told.
+        files.append(str(tmp_path / "gone.parquet"))
+        with pytest.raises(duckdb.IOException, match="gone"):
+            asked("SELECT * FROM read_parquet(?)")
+        files.pop()
+        with pytest.raises(RequestInvalid, match="memory"):
+            asked("SELECT list(range) FROM range(100_000_000), read_parquet(?)")
+        database.close()
+    assert answers[0] == answers[1]
+
+
+def test_a_scan_is_answered_after_its_process_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"number": range(1_000)}), tmp_path / "rows.parquet")
+    monkeypatch.setattr("serving.database._SCAN_BYTES", 0)
+    database = Database(tmp_path, threads=1, memory_bytes=64 * 1024 * 1024, queue=QUEUE, clock=SystemClock())
+    scan = Fragment("SELECT count(*) FROM read_parquet(?)", ([str(tmp_path / "rows.parquet")],))
+
+    for _ in range(3):
+        answer = asyncio.run(database.ask(lambda run: run(scan), owner="alpha", timeout_s=60.0))
+        assert answer.rows == [(1_000,)]
+        killed = database.scan_process_id
+        assert killed
+        os.kill(killed, signal.SIGKILL)
+        os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
     database.close()
