@@ -41,12 +41,16 @@ _LIFE: Final[dict[str, Any]] = {"lifetime": "detached", "max_restarts": -1, "max
 # A tick that takes longer is given up: what it finds is found again after the next start.
 _DETECTOR_ENDS_WITHIN_S: Final = 10.0
 
+# Reserved for each shard, and of all cores for all shards at most.
+_SHARD_CORES: Final = 0.2
+_SHARDS_SHARE: Final = 0.4
+
 _remote: Final[Any] = ray.remote
 _get: Final[Any] = ray.get
 _get_actor: Final[Any] = ray.get_actor
 CommitterActor: Final[Any] = _remote(num_cpus=0.1, max_concurrency=COMMITTER_THREADS)(CommitterHost)
 DetectorActor: Final[Any] = _remote(num_cpus=0.05, max_concurrency=2)(DetectorHost)
-ShardActor: Final[Any] = _remote(num_cpus=0.2, max_concurrency=SHARD_THREADS)(ShardHost)
+ShardActor: Final[Any] = _remote(num_cpus=_SHARD_CORES, max_concurrency=SHARD_THREADS)(ShardHost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,15 @@ def start(settings: Settings) -> None:
 
     Needs a connected Ray driver.
     """
-    count = settings.shard_count(int(ray.cluster_resources().get("CPU", 1)))
+    cores = ray.cluster_resources().get("CPU", 1.0)
+    count = settings.shard_count(int(cores))
     found: dict[str, Any] = {"namespace": settings.namespace, "get_if_exists": True, **_LIFE}
     committer = CommitterActor.options(name=committer_name(settings.region), **found).remote(settings)
     shards = [
         ShardActor.options(
             name=shard_name(settings.region, number),
+            # However many are asked for, there is room for them and for the doors.
+            num_cpus=min(_SHARD_CORES, _SHARDS_SHARE * cores / count),
             max_pending_calls=settings.shard_pending_calls,
             scheduling_strategy="SPREAD",
             **found,

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,7 +17,7 @@ import duckdb
 from cluster.clock import Clock
 from cluster.errors import Busy, QueryTimeout, RequestInvalid
 from models.query.sql import Fragment, Result, Run
-from serving.lake_connection import connected, selected, step_back
+from serving.lake_connection import connected, selected
 from serving.scan_process import ScanProcess
 from serving.turns import Turns
 
@@ -38,11 +38,15 @@ _MOVED: Final = (duckdb.IOException, duckdb.CatalogException, duckdb.Transaction
 _ATTEMPTS: Final = 3
 
 
+class _ScanNeeded(Exception):
+    """A question turned out to read much: it is asked again where scans are."""
+
+
 class Database:
     """Runs questions one to a thread; each sees one consistent state of the in-memory tables.
 
-    Scans run in a process of their own; it, and the workers that DuckDB adds to a question, get the processor when
-    nothing else wants it: who asks for a month of raw events waits a little longer, everybody else as long as without.
+    Scans run in a process of their own, which gets the processor when nothing else wants it: who asks for a month of
+    raw events waits a little longer, everybody else as long as without.
     """
 
     def __init__(self, lake: Path, *, threads: int, memory_bytes: int, queue: int, clock: Clock) -> None:
@@ -53,26 +57,25 @@ class Database:
             memory_bytes: DuckDB's limit, of this process and of the one that scans. Nothing is spilled to disk.
             queue: questions that may be running or waiting.
         """
-        before = _threads()
         own_bytes = int(memory_bytes * _OWN_SHARE)
         self.connection = connected(lake, threads=threads, memory_bytes=own_bytes)
-        # Its workers come first, then threads that read ahead for everybody.
-        for thread in sorted(_threads() - before)[: threads - 1]:
-            step_back(thread)
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="query")
-        self._scans = ScanProcess(lake, scans=_SCANS, threads=threads, memory_bytes=memory_bytes - own_bytes)
+        self._scan_pool = ThreadPoolExecutor(_SCANS, thread_name_prefix="scan")
+        scan_bytes = memory_bytes - own_bytes
+        self._scans = ScanProcess(lake, scans=_SCANS, threads=max(1, threads // 2), memory_bytes=scan_bytes)
         self._local = threading.local()
         self._queue = queue
         self._clock = clock
         self._open: Counter[str] = Counter()
         self._turns = Turns(_POOL_THREADS)
+        self._scan_turns = Turns(_SCANS)
         # Of owners who ask or wait now.
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def ask(self, question: Callable[[Run], Answered], *, owner: str, timeout_s: float) -> Answered:
         """What `question` makes of the rows it runs SQL for.
 
-        It is called again from the start when the files it read were replaced meanwhile.
+        It is called again from the start when the files it read were replaced meanwhile, and when it is a scan.
 
         Args:
             owner: who asks; owners take turns, and threads are left to the others however much one asks.
@@ -88,8 +91,13 @@ class Database:
         until_s = self._clock.monotonic_s() + timeout_s
         share = self._shares.setdefault(owner, asyncio.Semaphore(_SHARE))
         try:
-            async with share, self._turns.turn(owner):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question, until_s)
+            self._scans.give_way()
+            with suppress(_ScanNeeded):
+                async with share, self._turns.turn(owner):
+                    return await _in(self._pool, self._answer, question, until_s, False)
+            # Whoever waits for a scan holds nothing that questions from memory wait for, the owner's own among them.
+            async with self._scan_turns.turn(owner):
+                return await _in(self._scan_pool, self._answer, question, until_s, True)
         finally:
             self._open[owner] -= 1
             if not self._open[owner]:
@@ -102,15 +110,16 @@ class Database:
 
     def close(self) -> None:
         """Stop taking questions and free the memory."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._scan_pool):
+            pool.shutdown(wait=True, cancel_futures=True)
         self._scans.close()
         self.connection.close()
 
-    def _answer(self, question: Callable[[Run], Answered], until_s: float) -> Answered:
+    def _answer(self, question: Callable[[Run], Answered], until_s: float, may_scan: bool) -> Answered:
         try:
             for attempt in range(_ATTEMPTS):
                 try:
-                    with _OneState(self._cursor, self._scans, self._clock, until_s) as run:
+                    with _OneState(self._cursor, self._scans if may_scan else None, self._clock, until_s) as run:
                         return question(run)
                 except _MOVED:
                     if attempt == _ATTEMPTS - 1:
@@ -135,7 +144,7 @@ class _OneState:
     """Runs SQL in one transaction until a deadline. Begun with the first SELECT: most questions need none."""
 
     def __init__(
-        self, cursor: Callable[[], duckdb.DuckDBPyConnection], scans: ScanProcess, clock: Clock, until_s: float
+        self, cursor: Callable[[], duckdb.DuckDBPyConnection], scans: ScanProcess | None, clock: Clock, until_s: float
     ) -> None:
         self._take = cursor
         self._scans = scans
@@ -155,6 +164,8 @@ class _OneState:
         return selected(cursor, sql)
 
     def _scanned(self, sql: Fragment) -> Result:
+        if self._scans is None:
+            raise _ScanNeeded
         self._check()
         return self._scans.scan(sql, self._left_s())
 
@@ -180,6 +191,10 @@ class _OneState:
         return cursor
 
 
+async def _in(pool: Executor, work: Callable[..., Answered], *arguments: object) -> Answered:
+    return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
+
+
 def _file_bytes(sql: Fragment) -> int:
     """Size of the files a text names; those that went away are found out by reading them."""
     size = 0
@@ -188,10 +203,3 @@ def _file_bytes(sql: Fragment) -> int:
             with suppress(OSError):
                 size += Path(path).stat().st_size
     return size
-
-
-def _threads() -> frozenset[int]:
-    """Threads of this process; none where the system does not tell."""
-    with suppress(OSError):
-        return frozenset(int(entry.name) for entry in Path("/proc/self/task").iterdir())
-    return frozenset()

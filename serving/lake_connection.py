@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -44,10 +42,3 @@ def selected(cursor: duckdb.DuckDBPyConnection, sql: Fragment) -> Result:
     """The rows of one SELECT."""
     rows = cursor.execute(sql.text, list(sql.parameters)).fetchall()
     return Result(tuple(column[0] for column in cursor.description or ()), rows)
-
-
-def step_back(thread: int = 0) -> None:
-    """Give a thread of this process, 0 for this one, the processor only when nobody else wants it."""
-    # Where the system knows no such class, it goes on as all others do.
-    with suppress(AttributeError, OSError):
-        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))

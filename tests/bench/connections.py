@@ -33,8 +33,9 @@ class Connections:
                 length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
                 body = await reader.readexactly(length)
             except (asyncio.IncompleteReadError, OSError):
-                # The edge closes idle connections when it is told of a new replica.
+                # The edge closes those that were idle for long, and all when it is told of a new replica.
                 writer.close()
+                self.close()
                 continue
             self._free.append((reader, writer))
             if not head.startswith(b"HTTP/1.1 200"):
@@ -43,7 +44,7 @@ class Connections:
         raise RuntimeError(f"{path}: the connection ended {_TRIES} times")
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close those that are not in use."""
         for _, writer in self._free:
             writer.close()
         self._free.clear()

@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -65,6 +66,8 @@ RANGES: Final = {"1h": DAY_US // 24, "24h": DAY_US, "7d": 7 * DAY_US}
 # Only raw events have users: every one of the range is read.
 _HEAVY: Final = [("measure", "event_count"), ("measure", "latency_ms_p95"), ("group_by", "user_id")]
 _HEAVY_CLIENTS: Final = 6
+# Runs without scans before those beside them, and as many after.
+_ALONE_RUNS: Final = 3
 
 
 def ingest(url: str, key: str, known: Recorded, options: argparse.Namespace) -> dict[str, Any]:
@@ -129,11 +132,23 @@ async def measure(
     }
 
 
-async def fairness(quiet: Ask, heavy: Ask, *, rounds: int) -> dict[str, Any]:
-    """One tenant's latencies alone, and while another scans a month of raw events over and over."""
+async def fairness(quiet: Ask, heavy: Ask, *, rounds: int, clients: int = 1, think_s: float = 0.0) -> dict[str, Any]:
+    """One tenant's latencies alone, and while another scans a month of raw events over and over.
+
+    Args:
+        clients, think_s: of the first tenant, as of `measure`.
+    """
     # First of all: what is read from files for the first time would count against whoever comes first.
     await measure(quiet, clients=1, rounds=4 * rounds, seed=-1)
-    alone = await measure(quiet, clients=1, rounds=rounds)
+    seeds = count()
+
+    async def again(times: int) -> list[dict[str, float]]:
+        told = []
+        for seed in islice(seeds, times):
+            told.append((await measure(quiet, clients=clients, rounds=rounds, think_s=think_s, seed=seed))["all"])
+        return told
+
+    alone = await again(_ALONE_RUNS)
     scans = 0
 
     async def scan() -> None:
@@ -147,24 +162,32 @@ async def fairness(quiet: Ask, heavy: Ask, *, rounds: int) -> dict[str, Any]:
             scans += 1
 
     scanning = [asyncio.create_task(scan()) for _ in range(_HEAVY_CLIENTS)]
-    seed = 1
-    beside = await measure(quiet, clients=1, rounds=rounds, seed=seed)
-    # The last one counts, so that the scans were well under way.
-    while scans < _HEAVY_CLIENTS:
-        seed += 1
-        beside = await measure(quiet, clients=1, rounds=rounds, seed=seed)
+    beside: list[dict[str, float]] = []
+    while scans < _HEAVY_CLIENTS and not any(task.done() for task in scanning):
+        beside += await again(1)
     for task in scanning:
         task.cancel()
     ended = await asyncio.gather(*scanning, return_exceptions=True)
     broken = [error for error in ended if isinstance(error, Exception)]
     if broken:
         raise broken[0]
+    # What was begun goes on to its end, though nobody waits for it.
+    await asyncio.sleep(Settings().query_timeout_s)
+    alone += await again(_ALONE_RUNS)
     return {
-        "alone": alone["all"],
-        "beside_scans": beside["all"],
+        "clients": clients,
+        "think_s": think_s,
+        "alone": _middle(alone),
+        "beside_scans": _middle(beside),
+        "runs": {"alone": len(alone), "beside_scans": len(beside)},
         "scans_ended": scans,
         "scanning_clients": _HEAVY_CLIENTS,
     }
+
+
+def _middle(runs: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure over several runs."""
+    return {name: round(statistics.median(run[name] for run in runs), 2) for name in runs[0]}
 
 
 def quantiles(values_ms: Sequence[float]) -> dict[str, float]:
@@ -256,7 +279,16 @@ async def _in_process(folder: Path, options: argparse.Namespace) -> dict[str, An
     figures["events"] = (await engine.ledger_committed(scope))["tenants"][DEFAULT_TENANT]["events"]
     figures["runs"] = await _runs(asked_by(DEFAULT_TENANT), options)
     if options.fairness:
-        figures["fairness"] = await fairness(asked_by("bench-1"), asked_by(DEFAULT_TENANT), rounds=options.rounds)
+        figures["fairness"] = [
+            await fairness(
+                asked_by("bench-1"),
+                asked_by(DEFAULT_TENANT),
+                rounds=options.rounds,
+                clients=clients,
+                think_s=options.think,
+            )
+            for clients in options.clients
+        ]
     if options.rival:
         figures["rival"] = await compared(engine, folder, scope, now_us=SystemClock().now_us())
     engine.close()
@@ -287,7 +319,10 @@ async def _over_http(url: str, key: str, options: argparse.Namespace) -> dict[st
                     raise
                 raise QueryTimeout("the hub's deadline") from error
 
-        figures["fairness"] = await fairness(ask, heavy, rounds=options.rounds)
+        figures["fairness"] = [
+            await fairness(ask, heavy, rounds=options.rounds, clients=clients, think_s=options.think)
+            for clients in options.clients
+        ]
         other.close()
     hub.close()
     return figures
