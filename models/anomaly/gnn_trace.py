@@ -1,7 +1,7 @@
-"""Traces by what a graph network expects of each span, beside how rare their shape is: the maximum of both.
+"""Traces by what a graph network expects of each span, beside how rare their shape is: the odds from both.
 
-The network knows what the shape does not: a time that the tokens do not explain, a failure where it hardly occurs, an
-operation out of place. The counts know what the network forgets: that something was never seen at all.
+The network knows what the shape does not: a time that the tokens do not explain. The counts know what the network
+forgets: that something was never seen at all.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor, nn
 
+from models.anomaly import trace_odds
 from models.anomaly.scores import Arrays, Progress
 from models.anomaly.series import Floats, Matrix
 from models.anomaly.stepping import Stepping, Wrap, bare
 from models.anomaly.trace_graph import VALUES, Graphs, Places, build, operations_of
 from models.anomaly.trace_network import Batch, Shape, SpanNetwork, deviations, loss
-from models.anomaly.trace_rarity import Units, rarity, split, units_of
+from models.anomaly.trace_odds import Odds
+from models.anomaly.trace_rarity import Units, heads_of, rarity, split, told_of, units_of
 from models.anomaly.trace_scores import Heads, TraceScores
 from models.anomaly.trace_structure import Structure
 from models.anomaly.training import fill_network, network_arrays
@@ -27,16 +29,7 @@ from models.anomaly.training import fill_network, network_arrays
 KIND: Final = "gnn_trace"
 # Traces whose graphs are scored together.
 _CHUNK: Final = 1_024
-# Spreads of a label in calibration time, up and down: its unit is this quantile; with fewer values that of all labels.
-_UNIT_QUANTILE: Final = 0.98
-_UNIT_VALUES_MIN: Final = 100
 _SELF, _FIRST, _REST = 0, 1, 2
-# What a late span counts beside all of its operation together: the more spans, the later is the latest by chance.
-_ALONE: Final = 0.75
-HEADS: Final = (
-    *("edge", "many", "repeated", "in_a_row", "missing", "template", "failure", "operation"),
-    *("slow_self", "slow_first_token", "slow_rest", "tokens"),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +37,8 @@ class TraceGraphs:
     """A `FittedTraces`.
 
     Attributes:
-        reach: (2, labels, VALUES) how far up and down values of a label are off at the _UNIT_QUANTILE.
-        alone: what a late span counts beside all of its operation; 1 in models of before.
+        reach: of models of before, (2, labels, VALUES) how far up and down values of a label are off.
+        alone: of models of before, what a late span counts beside all of its operation.
     """
 
     vocabulary: tuple[str, ...]
@@ -53,49 +46,59 @@ class TraceGraphs:
     network: nn.Module
     structure: Structure
     units: Units
-    reach: Matrix
-    heads: Heads
-    alone: float = _ALONE
+    heads: Heads | Odds
+    reach: Matrix | None = None
+    alone: float = 1.0
     kind: str = KIND
 
     def score(self, spans: pa.Table) -> TraceScores:
         """See `FittedTraces.score`."""
         graphs = build(spans, self.vocabulary)
         off = expected(self.network, self.shape, self.units, graphs)
-        found = evidence(self.structure, self.units, graphs, off, reach=self.reach, alone=self.alone)
+        if isinstance(self.heads, Odds):
+            return self.heads.judge(evidence(self.structure, self.units, graphs, off), graphs)
+        assert self.reach is not None
+        found = largest(self.structure, self.units, graphs, off, reach=self.reach, alone=self.alone)
         return self.heads.judge({name: found[name] for name in self.heads.tails[0]}, graphs)
 
     def arrays(self) -> Arrays:
         """See `FittedTraces.arrays`."""
         network = {f"network.{name}": array for name, array in network_arrays(self.network).items()}
-        return {"reach": self.reach} | network | self.units.arrays() | self.structure.arrays() | self.heads.arrays()
+        reach: Arrays = {} if self.reach is None else {"reach": self.reach}
+        return reach | network | self.units.arrays() | self.structure.arrays() | self.heads.arrays()
 
     def configuration(self) -> dict[str, Any]:
         """See `FittedTraces.configuration`."""
         shape = {name: getattr(self.shape, name) for name in Shape.__dataclass_fields__}
-        heads = list(self.heads.tails[0])
-        return {"vocabulary": list(self.vocabulary), "heads": heads, "shape": shape, "alone": self.alone}
+        return {"vocabulary": list(self.vocabulary), "shape": shape, "alone": self.alone} | told_of(self.heads)
 
 
-Expected = tuple[Floats, Floats, Floats]
+Expected = tuple[Floats, Floats, Floats, Floats]
 
 
 def expected(network: nn.Module, shape: Shape, units: Units, graphs: Graphs) -> Expected:
     """See `deviations`, a chunk of traces at a time."""
-    parts: list[Expected] = [(np.zeros((0, len(VALUES))), np.zeros(0), np.zeros(0))]
+    parts: list[Expected] = [(np.zeros((0, len(VALUES))), np.zeros(0), np.zeros(0), np.zeros((0, len(VALUES))))]
     for at in range(0, graphs.traces, _CHUNK):
         chunk = graphs.take(np.arange(at, min(at + _CHUNK, graphs.traces)))
         if chunk.row.size:
             parts.append(deviations(network, Batch.of(chunk, units.apply(chunk), edges=shape.edges)))
-    off, failed, operation = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return off, failed, operation
+    off, failed, operation, spread = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return off, failed, operation, spread
 
 
-def evidence(
+def evidence(structure: Structure, units: Units, graphs: Graphs, found: Expected) -> dict[str, Floats]:
+    """What `Odds` weighs, with values as the network expects them."""
+    off, _, _, spread = found
+    spread = spread * units.spread[graphs.label]
+    return trace_odds.evidence(structure, graphs, off=off, spread=spread, haste=units.haste(graphs))
+
+
+def largest(
     structure: Structure, units: Units, graphs: Graphs, found: Expected, *, reach: Matrix, alone: float
 ) -> dict[str, Floats]:
-    """All heads, (n,) each: those of rarity, and what the network adds; models of before have others than HEADS."""
-    off, failed, operation = found
+    """Of models of before: those of rarity, and what the network adds."""
+    off, failed, operation, _ = found
     up = alone * np.nan_to_num(np.maximum(off, 0) / reach[0, graphs.label])
     # Several spans of one operation that are all a little late are late: their sum over the root of their number.
     together = _together(off, graphs, structure.operations)
@@ -123,21 +126,6 @@ def _together(off: Floats, graphs: Graphs, operations: Places) -> Floats:
         total = np.bincount(group, weights=np.where(known[:, column], off[:, column], 0.0))
         columns.append((total / np.sqrt(np.maximum(np.bincount(group, weights=known[:, column]), 1.0)))[group])
     return np.stack(columns, axis=1)
-
-
-def reach_of(off: Floats, graphs: Graphs, width: int) -> Matrix:
-    """(2, width, VALUES) quantiles of deviations up and down, by label where there are enough."""
-    reach = np.ones((2, width, len(VALUES)), np.float32)
-    for side, sign in enumerate((1.0, -1.0)):
-        for column in range(len(VALUES)):
-            values = sign * off[:, column]
-            known = ~np.isnan(values)
-            whole = np.quantile(values[known], _UNIT_QUANTILE) if known.sum() >= _UNIT_VALUES_MIN else 2.0
-            for label in range(width):
-                own = values[known & (graphs.label == label)]
-                found = np.quantile(own, _UNIT_QUANTILE) if own.size >= _UNIT_VALUES_MIN else whole
-                reach[side, label, column] = max(float(found), 1.0)
-    return reach
 
 
 class TraceTrainer(Stepping):
@@ -172,12 +160,8 @@ class TraceTrainer(Stepping):
         self.network.eval()
         structure = Structure.fit(self._early, operations_of(self._vocabulary))
         found = expected(self.network, self._shape, self._units, self._late)
-        reach = reach_of(found[0], self._late, self._shape.labels)
-        told = evidence(structure, self._units, self._late, found, reach=reach, alone=_ALONE)
-        heads = Heads.fit({name: told[name] for name in HEADS}, self._late)
-        return TraceGraphs(
-            self._vocabulary, self._shape, self.network, structure, self._units, reach=reach, heads=heads
-        )
+        heads = Odds.fit(evidence(structure, self._units, self._late, found), self._late)
+        return TraceGraphs(self._vocabulary, self._shape, self.network, structure, self._units, heads)
 
 
 def fit(spans: pa.Table, *, seed: int, progress: Progress | None = None, edges: bool = True) -> TraceGraphs:
@@ -190,7 +174,10 @@ def fit(spans: pa.Table, *, seed: int, progress: Progress | None = None, edges: 
 def load(arrays: Arrays, configuration: dict[str, Any]) -> TraceGraphs:
     """See `trace_detector.load`."""
     shape, vocabulary = Shape(**configuration["shape"]), tuple(configuration["vocabulary"])
-    if shape.labels != len(vocabulary) + 1 or arrays["reach"].shape != (2, shape.labels, len(VALUES)):
+    heads, reach = heads_of(arrays, configuration), arrays.get("reach")
+    if isinstance(heads, Heads) and (reach is None or reach.shape != (2, shape.labels, len(VALUES))):
+        raise ValueError(f"no reach for {shape.labels} labels")
+    if shape.labels != len(vocabulary) + 1:
         raise ValueError(f"{shape.labels} labels for a vocabulary of {len(vocabulary)}")
     stored = {name.removeprefix("network."): one for name, one in arrays.items() if name.startswith("network.")}
     return TraceGraphs(
@@ -199,7 +186,7 @@ def load(arrays: Arrays, configuration: dict[str, Any]) -> TraceGraphs:
         fill_network(SpanNetwork(shape), stored),
         Structure.restore(arrays, shape.labels),
         units_of(arrays, shape.labels),
-        reach=arrays["reach"],
-        heads=Heads.restore(arrays, configuration["heads"]),
+        heads,
+        reach=reach,
         alone=float(configuration.get("alone", 1.0)),
     )

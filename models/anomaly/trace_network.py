@@ -157,12 +157,14 @@ def loss(network: nn.Module, batch: Batch) -> Tensor:
     return cast(Tensor, values + failed + nn.functional.cross_entropy(operation, batch.label))
 
 
-def deviations(network: nn.Module, batch: Batch) -> tuple[Floats, Floats, Floats]:
-    """(n, 5) spreads off the mean, NaN where not told; (n,) surprisal of a failure and of the operation."""
+def deviations(network: nn.Module, batch: Batch) -> tuple[Floats, Floats, Floats, Floats]:
+    """(n, 5) spreads off the mean, NaN where not told; (n,) surprisal of a failure and of the operation; (n, 5) how
+    long the spreads are.
+    """
     with torch.inference_mode():
         mean, spread, failing, operation = network(batch)
         off = ((batch.values - mean) * torch.exp(-spread)).double().numpy()
         off[~batch.known.numpy()] = np.nan
         failed = torch.where(batch.failed > 0, -nn.functional.logsigmoid(failing), torch.zeros(())).double().numpy()
         chosen = operation.log_softmax(dim=1).gather(1, batch.label[:, None])[:, 0]
-    return off, failed, -chosen.double().numpy()
+    return off, failed, -chosen.double().numpy(), spread.exp().double().numpy()

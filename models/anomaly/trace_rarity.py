@@ -11,10 +11,12 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from models.anomaly import trace_odds
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.scores import Arrays, Progress
 from models.anomaly.series import Floats, Matrix
 from models.anomaly.trace_graph import VALUES, Graphs, build, operations_of, vocabulary_of
+from models.anomaly.trace_odds import Odds
 from models.anomaly.trace_scores import Heads, TraceScores
 from models.anomaly.trace_structure import Structure
 
@@ -27,7 +29,6 @@ _VALUES_MIN: Final = 30
 _NORMAL_IQR: Final = 1.349
 _SPREAD_FLOOR: Final = 0.05
 _FAR: Final = 50.0
-HEADS: Final = ("edge", "many", "repeated", "in_a_row", "missing", "template", "failure", "value")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,12 +92,14 @@ class TraceRarity:
     vocabulary: tuple[str, ...]
     structure: Structure
     units: Units
-    heads: Heads
+    heads: Heads | Odds
     kind: str = KIND
 
     def score(self, spans: pa.Table) -> TraceScores:
         """See `FittedTraces.score`."""
         graphs = build(spans, self.vocabulary)
+        if isinstance(self.heads, Odds):
+            return self.heads.judge(evidence(self.structure, self.units, graphs), graphs)
         found = rarity(self.structure, self.units, graphs)
         return self.heads.judge({name: found[name] for name in self.heads.tails[0]}, graphs)
 
@@ -106,11 +109,17 @@ class TraceRarity:
 
     def configuration(self) -> dict[str, Any]:
         """See `FittedTraces.configuration`."""
-        return {"vocabulary": list(self.vocabulary), "heads": list(self.heads.tails[0])}
+        return {"vocabulary": list(self.vocabulary)} | told_of(self.heads)
+
+
+def evidence(structure: Structure, units: Units, graphs: Graphs) -> dict[str, Floats]:
+    """What `Odds` weighs, with values expected from the operation alone."""
+    off, spread = units.apply(graphs).astype(np.float64), units.spread[graphs.label].astype(np.float64)
+    return trace_odds.evidence(structure, graphs, off=off, spread=spread, haste=units.haste(graphs))
 
 
 def rarity(structure: Structure, units: Units, graphs: Graphs) -> dict[str, Floats]:
-    """Rare structure, failures with their haste, and the largest deviation of any value from its operation's."""
+    """Of models of before: rare structure, failures with their haste, the largest deviation from its operation."""
     off = np.nan_to_num(np.abs(units.apply(graphs)).astype(np.float64)).max(axis=1, initial=0.0)
     found = structure.evidence(graphs)
     # As surprisal of a normal distribution, to be added to that of the failure itself.
@@ -141,8 +150,7 @@ def fit(spans: pa.Table, *, seed: int, progress: Progress | None = None) -> Trac
     vocabulary, early, late = split(spans)
     width = len(vocabulary) + 1
     structure, units = Structure.fit(early, operations_of(vocabulary)), Units.fit(early, width)
-    found = rarity(structure, units, late)
-    return TraceRarity(vocabulary, structure, units, Heads.fit({name: found[name] for name in HEADS}, late))
+    return TraceRarity(vocabulary, structure, units, Odds.fit(evidence(structure, units, late), late))
 
 
 def load(arrays: Arrays, configuration: dict[str, Any]) -> TraceRarity:
@@ -150,7 +158,18 @@ def load(arrays: Arrays, configuration: dict[str, Any]) -> TraceRarity:
     vocabulary = tuple(configuration["vocabulary"])
     units = units_of(arrays, len(vocabulary) + 1)
     structure = Structure.restore(arrays, len(vocabulary) + 1)
-    return TraceRarity(vocabulary, structure, units, Heads.restore(arrays, configuration["heads"]))
+    return TraceRarity(vocabulary, structure, units, heads_of(arrays, configuration))
+
+
+def told_of(heads: Heads | Odds) -> dict[str, Any]:
+    """What `heads_of` needs beside the arrays."""
+    return {"heads": list(heads.tails[0])} | ({"way": trace_odds.WAY} if isinstance(heads, Odds) else {})
+
+
+def heads_of(arrays: Arrays, configuration: dict[str, Any]) -> Heads | Odds:
+    """What was stored; models of before take the largest surprisal of all."""
+    kind = Odds if configuration.get("way") == trace_odds.WAY else Heads
+    return kind.restore(arrays, configuration["heads"])
 
 
 def units_of(arrays: Arrays, width: int) -> Units:

@@ -32,6 +32,11 @@ FINDINGS: Final = {
     "slow_self": "took longer than such a call takes",
     "slow_first_token": "waited longer for the first token than its input explains",
     "slow_rest": "wrote slower than its output explains",
+    "input_tokens": "read far more tokens than such calls read",
+    "output_tokens": "wrote far more tokens than such calls write",
+    "stuck": "one service or model again and again until the trace ended",
+    "more_calls": "more calls of one operation than its caller makes",
+    "more_in_all": "one operation more often than such a trace has it",
     "fast": "ended far sooner than such a call does",
     "tokens": "read or wrote far more tokens than such a call does",
 }
@@ -54,7 +59,7 @@ class TraceScores:
         score: (t,) surprisal -ln(tail probability) against calibration time; NaN where `reason` says why.
         reason: (t,) place in `trace_graph.REASONS`.
         heads: names of the kinds of evidence.
-        evidence: (t, heads) surprisal of each.
+        evidence: (t, heads) surprisal of each, or the logarithm of the ratio that is believed (`trace_odds`).
         suspect: (t, heads) row of the table of the span that each evidence points at, -1 = none.
         caller: (t, heads) row of that span's caller, -1 = none.
     """
@@ -128,8 +133,8 @@ class Heads:
         Raises:
             NotEnoughData: too few traces.
         """
-        highest, _ = _highest(evidence, graphs)
-        label = _root_labels(graphs)
+        highest, _ = highest_of(evidence, graphs)
+        label = root_labels(graphs)
         frequent = np.flatnonzero(np.bincount(label[label >= 0]) >= ROOT_TRACES_MIN)
         roots = (-1, *frequent.tolist())
         tails, fused = [], []
@@ -141,22 +146,15 @@ class Heads:
 
     def judge(self, evidence: Evidence, graphs: Graphs) -> TraceScores:
         """Surprisal of every trace: the maximum over the heads, itself calibrated."""
-        highest, place = _highest(evidence, graphs)
+        highest, place = highest_of(evidence, graphs)
         surprisal, score = np.zeros_like(highest), np.zeros(graphs.traces)
-        label = _root_labels(graphs)
+        label = root_labels(graphs)
         which = np.where(np.isin(label, self.roots), label, -1)
         for root, tails, fused in zip(self.roots, self.tails, self.fused, strict=True):
             own = which == root
             surprisal[own] = _surprise(tails, highest[own])
             score[own] = fused.surprise(surprisal[own].max(axis=1, initial=0.0))
-        reasons = graphs.reasons.copy()
-        reasons[(reasons == 0) & (_known_share(graphs) < KNOWN_SHARE_MIN)] = _UNKNOWN
-        score[reasons != 0] = np.nan
-        caller = np.append(graphs.whole(graphs.parent), -1)[place]
-        rows = np.append(graphs.row, -1)
-        return TraceScores(
-            graphs.trace_ids, score, reasons, tuple(evidence), surprisal, suspect=rows[place], caller=rows[caller]
-        )
+        return scored(graphs, score, (tuple(evidence), surprisal, place))
 
     def arrays(self) -> Arrays:
         """For `restore`."""
@@ -176,7 +174,22 @@ class Heads:
         return Heads(roots, tails, tuple(tail_of(arrays, f"fused.{number}") for number in numbers))
 
 
-def _root_labels(graphs: Graphs) -> Places:
+def scored(graphs: Graphs, score: Floats, found: tuple[tuple[str, ...], Floats, Places]) -> TraceScores:
+    """Answers of all traces; those that are no graph, or of which too little is known, with their reason instead.
+
+    Args:
+        found: kinds of evidence; (t, heads) what each trace has of them, and the span that has it.
+    """
+    names, evidence, place = found
+    reasons = graphs.reasons.copy()
+    reasons[(reasons == 0) & (_known_share(graphs) < KNOWN_SHARE_MIN)] = _UNKNOWN
+    caller = np.append(graphs.whole(graphs.parent), -1)[place]
+    rows = np.append(graphs.row, -1)
+    score = np.where(reasons != 0, np.nan, score)
+    return TraceScores(graphs.trace_ids, score, reasons, names, evidence, suspect=rows[place], caller=rows[caller])
+
+
+def root_labels(graphs: Graphs) -> Places:
     """(t,) label of the first span of each trace, -1 without spans."""
     held = np.diff(graphs.first) > 0
     return np.where(held, np.append(graphs.label, -1)[graphs.first[:-1]], -1)
@@ -188,7 +201,7 @@ def _known_share(graphs: Graphs) -> Floats:
     return np.where(count > 0, known / np.maximum(count, 1), 0.0)
 
 
-def _highest(evidence: Evidence, graphs: Graphs) -> tuple[Floats, Places]:
+def highest_of(evidence: Evidence, graphs: Graphs) -> tuple[Floats, Places]:
     """(t, heads) the largest of each trace and the span that has it; 0 and -1 without spans."""
     count, trace = graphs.traces, graphs.trace
     highest, place = np.zeros((count, len(evidence))), np.full((count, len(evidence)), -1)

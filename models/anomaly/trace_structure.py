@@ -19,7 +19,7 @@ EXPECTED_SHARE: Final = 0.9
 _HASH_SEED: Final = 20_261_129
 _COLUMNS: Final = (
     *("callers", "pairs", "calls", "at_least", "mixes", "held", "operations", "runs"),
-    *("failures", "seen", "templates", "template_counts"),
+    *("failures", "seen", "templates", "template_counts", "steps", "again", "last"),
 )
 
 
@@ -38,6 +38,8 @@ class Structure:
         runs: as held, traces in which so many callers in a row or more called the label, and no other service or model
             of the same operation in between; without rows in models of before.
         failures, seen: (width,) failed and all spans of each label.
+        steps, again, last: (mixes,) steps that call the label, those that do so once more, and those after which no
+            step of that operation follows; empty in models of before.
         templates: (q,) rising hashes of mixes of operations, `template_counts`: traces with each.
     """
 
@@ -54,45 +56,50 @@ class Structure:
     seen: Places
     templates: npt.NDArray[np.uint64]
     template_counts: Places
+    steps: Places
+    again: Places
+    last: Places
 
     @staticmethod
     def fit(graphs: Graphs, operations: Places) -> Structure:
         """Count over all traces."""
         width = operations.size
-        code = _pair_codes(graphs, width)
+        code = pair_codes(graphs, width)
         pairs, place, calls = np.unique(code, return_inverse=True, return_counts=True)
         callers = np.append(np.bincount(graphs.label, minlength=width), graphs.traces)
-        at_least = _at_least(graphs, place, _callers(graphs), callers[pairs // width])
-        code = _mix_codes(graphs, width)
+        at_least = _at_least(graphs, place, callers_of(graphs), callers[pairs // width])
+        code = mix_codes(graphs, width)
         mixes, place = np.unique(code, return_inverse=True)
         roots = np.bincount(_root_labels(graphs), minlength=width)
         held = _at_least(graphs, place, graphs.trace, roots[mixes // width])
-        runs = _longest(_runs(graphs, operations), place, graphs.trace, roots[mixes // width])
+        run = runs_of(graphs, operations)
+        steps = _steps(run, place, graphs, operations, count=mixes.size)
+        runs = _longest(run, place, graphs.trace, roots[mixes // width])
         templates, counts = np.unique(_templates(graphs, width), return_counts=True)
         failures = np.bincount(graphs.label[graphs.failed], minlength=width)
         return Structure(
             width, callers, pairs, calls, at_least, mixes, held, operations, runs,
-            failures, callers[:-1], templates, counts,
+            failures, callers[:-1], templates, counts, *steps,
         )  # fmt: skip
 
     def evidence(self, graphs: Graphs) -> dict[str, Floats]:
         """(n,) surprisal of each span as `edge`, `many`, `repeated`, `in_a_row`, `missing`, `template`, `error`."""
-        code = _pair_codes(graphs, self.width)
-        place, known = _look_up(self.pairs, code)
+        code = pair_codes(graphs, self.width)
+        place, known = look_up(self.pairs, code)
         callers = self.callers[code // self.width]
         calls = np.where(known, self.calls[place], 0) if self.pairs.size else np.zeros(code.size)
         edge = -np.log((calls + 0.5) / (callers + 1.0))
-        mix, mixed = _look_up(self.mixes, _mix_codes(graphs, self.width))
+        mix, mixed = look_up(self.mixes, mix_codes(graphs, self.width))
         found = {
             "edge": np.maximum(edge, 0.0),
-            "many": _many(self.at_least, np.where(known, place, -1), _callers(graphs)),
+            "many": _many(self.at_least, np.where(known, place, -1), callers_of(graphs)),
             "repeated": _many(self.held, np.where(mixed, mix, -1), graphs.trace),
             "missing": self._missing(graphs, code),
             "template": self._template(graphs),
             "error": np.where(graphs.failed, -np.log((self.failures + 0.5) / (self.seen + 1.0))[graphs.label], 0.0),
         }
         if self.runs.shape[0]:
-            run = np.where(mixed, _runs(graphs, self.operations), 0)
+            run = np.where(mixed, runs_of(graphs, self.operations), 0)
             ends = np.flatnonzero(run)
             found["in_a_row"] = np.zeros(run.size)
             found["in_a_row"][ends] = _surprisal(self.runs, mix[ends], run[ends])
@@ -119,7 +126,7 @@ class Structure:
 
     def _template(self, graphs: Graphs) -> Floats:
         """Told at the root."""
-        place, known = _look_up(self.templates, _templates(graphs, self.width))
+        place, known = look_up(self.templates, _templates(graphs, self.width))
         count = np.where(known, self.template_counts[place], 0)
         surprisal = -np.log((count + 0.5) / (self.callers[-1] + 1.0))
         return np.where(graphs.depth == 0, np.maximum(surprisal, 0.0)[graphs.trace], 0.0)
@@ -133,6 +140,7 @@ class Structure:
         """Inverse of `arrays`."""
         # Models of before know no runs.
         held: dict[str, Any] = {"operations": np.arange(width), "runs": np.zeros((0, COUNT_MAX + 1), np.int64)}
+        held |= {name: np.zeros(0, np.int64) for name in ("steps", "again", "last")}
         held |= {name.removeprefix("structure."): one for name, one in arrays.items() if name.startswith("structure.")}
         found = Structure(width, **held)
         if found.callers.shape != (width + 1,) or found.seen.shape != (width,):
@@ -142,16 +150,18 @@ class Structure:
             raise ValueError(f"calls have shape {found.at_least.shape} for {found.pairs.size} pairs")
         if found.operations.shape != (width,) or found.runs.shape not in (sizes[1], (0, COUNT_MAX + 1)):
             raise ValueError(f"runs have shape {found.runs.shape} for {found.mixes.size} mixes")
+        if any(one.shape not in (found.mixes.shape, (0,)) for one in (found.steps, found.again, found.last)):
+            raise ValueError(f"steps have shape {found.steps.shape} for {found.mixes.size} mixes")
         return found
 
 
-def _pair_codes(graphs: Graphs, width: int) -> Places:
+def pair_codes(graphs: Graphs, width: int) -> Places:
     parent = graphs.whole(graphs.parent)
     caller = np.where(parent < 0, width, np.append(graphs.label, 0)[parent])
     return np.asarray(caller * width + graphs.label)
 
 
-def _callers(graphs: Graphs) -> Places:
+def callers_of(graphs: Graphs) -> Places:
     """(n,) who called: a span, or beyond all spans the trace itself."""
     parent = graphs.whole(graphs.parent)
     return np.where(parent < 0, graphs.row.size + graphs.trace, parent)
@@ -162,12 +172,12 @@ def _root_labels(graphs: Graphs) -> Places:
     return np.asarray(graphs.label[graphs.first[:-1][np.diff(graphs.first) > 0]])
 
 
-def _mix_codes(graphs: Graphs, width: int) -> Places:
+def mix_codes(graphs: Graphs, width: int) -> Places:
     roots = np.append(graphs.label, 0)[graphs.first[:-1]]
     return np.asarray(roots[graphs.trace] * width + graphs.label)
 
 
-def _groups(place: Places, under: Places) -> tuple[Places, Places, Places]:
+def groups_of(place: Places, under: Places) -> tuple[Places, Places, Places]:
     """The last span of each group of the same pair (>= 0) under the same one, the size of the group, its pair."""
     inside = np.flatnonzero(place >= 0)
     order = np.lexsort((inside, place[inside], under[inside]))
@@ -179,7 +189,7 @@ def _groups(place: Places, under: Places) -> tuple[Places, Places, Places]:
 
 def _at_least(graphs: Graphs, place: Places, under: Places, total: Places) -> Places:
     """(pairs, COUNT_MAX + 1) groups with at least so many; all of `total` have none or more."""
-    _, number, which = _groups(place, under)
+    _, number, which = groups_of(place, under)
     return _cumulated(which, number, total)
 
 
@@ -195,7 +205,7 @@ def _cumulated(which: Places, number: Places, total: Places) -> Places:
 def _many(at_least: Places, place: Places, under: Places) -> Floats:
     """(n,) surprisal of so many of a pair (>= 0) under the same one, told at the last of them."""
     found = np.zeros(place.size)
-    spans, number, which = _groups(place, under)
+    spans, number, which = groups_of(place, under)
     found[spans] = _surprisal(at_least, which, number)
     return found
 
@@ -209,7 +219,7 @@ def _surprisal(at_least: Places, which: Places, number: Places) -> Floats:
     return np.asarray(np.maximum(surprisal, 0.0) + np.maximum(number / most - 1.0, 0.0))
 
 
-def _runs(graphs: Graphs, operations: Places) -> Places:
+def runs_of(graphs: Graphs, operations: Places) -> Places:
     """(n,) how many callers in a row called the label of each span, no other of its operation; 0 = more follow.
 
     Several calls by one caller are one: they are no step further.
@@ -220,13 +230,27 @@ def _runs(graphs: Graphs, operations: Places) -> Places:
         return found
     operation = operations[graphs.label]
     order = np.lexsort((np.arange(count), operation, graphs.trace))
-    changed = [np.diff(one[order]) != 0 for one in (graphs.trace, operation, graphs.label, _callers(graphs))]
+    changed = [np.diff(one[order]) != 0 for one in (graphs.trace, operation, graphs.label, callers_of(graphs))]
     begins = np.append(True, changed[0] | changed[1] | changed[2])
     steps = np.cumsum(begins | np.append(True, changed[3]))
     first = steps[np.flatnonzero(begins)][np.cumsum(begins) - 1]
     last = np.append(begins[1:], True)
     found[order[last]] = (steps - first + 1)[last]
     return found
+
+
+def _steps(
+    run: Places, place: Places, graphs: Graphs, operations: Places, *, count: int
+) -> tuple[Places, Places, Places]:
+    """Of each of `count` pairs its steps, those that repeat the one before, and the last ones of their operation."""
+    ends = np.flatnonzero(run)
+    steps, again, last = (np.zeros(count, np.int64) for _ in range(3))
+    np.add.at(steps, place[ends], run[ends])
+    np.add.at(again, place[ends], run[ends] - 1)
+    family = graphs.trace[ends] * (int(operations.max(initial=0)) + 1) + operations[graphs.label[ends]]
+    order = np.lexsort((ends, family))
+    np.add.at(last, place[ends[order[np.append(np.diff(family[order]) != 0, True)]]] if ends.size else ends, 1)
+    return steps, again, last
 
 
 def _longest(run: Places, place: Places, trace: Places, total: Places) -> Places:
@@ -244,6 +268,6 @@ def _templates(graphs: Graphs, width: int) -> npt.NDArray[np.uint64]:
     return np.asarray(total[graphs.first[1:]] - total[graphs.first[:-1]])
 
 
-def _look_up(rising: npt.NDArray, wanted: npt.NDArray) -> tuple[Places, npt.NDArray[np.bool_]]:
+def look_up(rising: npt.NDArray, wanted: npt.NDArray) -> tuple[Places, npt.NDArray[np.bool_]]:
     place = np.minimum(np.searchsorted(rising, wanted), max(rising.size - 1, 0))
     return place, rising[place] == wanted if rising.size else np.zeros(wanted.size, bool)

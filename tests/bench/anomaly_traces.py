@@ -22,13 +22,15 @@ from torch import nn
 from models.anomaly import gnn_trace, trace_rarity
 from models.anomaly.evaluation import Labels, auc_pr
 from models.anomaly.series import Floats
-from models.anomaly.trace_graph import Graphs, build, vocabulary_of
-from models.anomaly.trace_scores import FittedTraces
+from models.anomaly.trace_graph import Graphs, build, operations_of, vocabulary_of
+from models.anomaly.trace_ratios import log_mean
+from models.anomaly.trace_scores import FittedTraces, Heads
+from models.anomaly.trace_structure import Structure
 from tests.bench import trace_faults
 
 FIT, TEST, EACH = 12_000, 15_000, 40
 _FALSE_SHARE: Final = 0.01
-_NETWORK: Final = ("operation", "slow_self", "slow_first_token", "slow_rest", "tokens")
+_NETWORK: Final = ("slow_self", "slow_first_token", "slow_rest", "input_tokens", "output_tokens")
 _BAR: Final = ("edge", "template", "value")
 _COLUMNS: Final = (
     *("case_id", "trace_id", "span_id", "parent_span_id", "pod", "service", "operation"),
@@ -43,8 +45,8 @@ def scorers(spans: pa.Table, seed: int) -> Iterator[tuple[str, Scorer]]:
     rarity = trace_rarity.fit(spans, seed=seed)
     graph, twin = (gnn_trace.fit(spans, seed=seed, edges=edges) for edges in (True, False))
     yield "random", lambda table: source.random(len(pc.unique(table["trace_id"])))
-    yield "deviation by operation", _some(rarity, ("value",))
-    yield "rare calls and mixes (the bar)", _some(rarity, _BAR)
+    yield "deviation by operation", _largest(spans, ("value",))
+    yield "rare calls and mixes (the bar)", _largest(spans, _BAR)
     yield "trace_rarity", lambda table: rarity.score(table).score
     yield "flat autoencoder", flat_autoencoder(spans, seed)
     yield "network alone, no edges", _some(twin, _NETWORK)
@@ -56,7 +58,27 @@ def scorers(spans: pa.Table, seed: int) -> Iterator[tuple[str, Scorer]]:
 def _some(fitted: FittedTraces, heads: tuple[str, ...]) -> Scorer:
     def score(table: pa.Table) -> Floats:
         found = fitted.score(table)
-        return np.asarray(found.evidence[:, [found.heads.index(name) for name in heads]].max(axis=1))
+        chosen = found.evidence[:, [found.heads.index(name) for name in heads]]
+        return log_mean(chosen.T, np.ones(len(heads)))
+
+    return score
+
+
+def _largest(spans: pa.Table, heads: tuple[str, ...]) -> Scorer:
+    """The largest surprisal of some of what can be counted, each by the kind of request."""
+    vocabulary, early, late = trace_rarity.split(spans)
+    structure = Structure.fit(early, operations_of(vocabulary))
+    units = trace_rarity.Units.fit(early, len(vocabulary) + 1)
+
+    def some(graphs: Graphs) -> dict[str, Floats]:
+        found = trace_rarity.rarity(structure, units, graphs)
+        return {name: found[name] for name in heads}
+
+    tails = Heads.fit(some(late), late)
+
+    def score(table: pa.Table) -> Floats:
+        graphs = build(table, vocabulary)
+        return np.asarray(tails.judge(some(graphs), graphs).evidence.max(axis=1))
 
     return score
 
