@@ -26,7 +26,7 @@ FACTOR_MIN, FACTOR_MAX = 0.5, 4.0
 _UNDER: Final = 0.97
 # As far as false alarms alone may raise it.
 _BLIND_MAX: Final = 1.25
-_TRUE_FOR_HALF: Final = 16
+_TRUE_FOR_HALF: Final = 24
 # Days that a threshold is chosen from when it follows the scores.
 FOLLOW_DAYS: Final = 9
 

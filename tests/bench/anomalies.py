@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,8 @@ from models.anomaly.evaluation import Meeting, auc_pr, events_of, meet, vus_pr
 from models.anomaly.scaling import Scaling
 from models.anomaly.scores import Fitted, Scores
 from models.anomaly.series import Floats, Series
-from models.anomaly.threshold import DAY_S, MERGE_S, Threshold, calibrate, decide, follow
+from models.anomaly.tails import Tail
+from models.anomaly.threshold import DAY_S, MERGE_S, Alarm, Threshold, calibrate, decide, follow
 from tests.bench import anomaly_fleet, anomaly_nab, anomaly_sets, anomaly_traces
 from tests.bench.anomaly_sets import Case
 from tests.bench.fleet_faults import FLEETS
@@ -39,18 +40,23 @@ SETS: Final = ("smd_prefix", "asd", "smd", "nab", *WORLDS, "nezha", *FLEETS)
 BUDGET_PER_DAY: Final = 0.5
 # Asked of a threshold that follows: all alarms of a day, the true ones too.
 FOLLOWED_PER_DAY: Final = 1.25
-Scorer = Callable[[Series, bool], Floats]
+Scorer = Callable[[Series, bool], Scores]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One detector on one entity with one seed; areas of both ways of scoring, alarms of the trailing one."""
+    """One detector on one entity with one seed; areas of both ways of scoring, alarms of the trailing one.
+
+    Attributes:
+        alarmed: share of the rows that are in an alarm at the threshold that follows.
+    """
 
     vus_pr: tuple[float, float]
     auc_pr: tuple[float, float]
     fixed: Meeting
     controlled: Meeting
     followed: Meeting
+    alarmed: float
     days: float
 
 
@@ -58,8 +64,10 @@ def scorers(case: Case, seed: int, *, networks: bool) -> Iterator[tuple[str, Sco
     """Every row of the table, fitted on the training rows of the entity; without networks those that train none."""
     scaling = Scaling.fit([case.train])
     source = np.random.default_rng(seed)
-    yield "random", lambda series, trailing: source.random(series.rows)
-    yield "L2", lambda series, trailing: np.sqrt(np.nansum(scaling.apply(series).values.astype(float) ** 2, axis=1))
+    # Surprisals as all others are: an alarm ends below a share of its threshold, which is a share of that.
+    yield "random", lambda series, trailing: _plain(-np.log(source.random(series.rows)), series)
+    tail = Tail.fit(_length(scaling, case.train)[fitting_rows(case.train) :])
+    yield "L2", lambda series, trailing: _plain(tail.surprise(_length(scaling, series)), series)
     heads: dict[str, Fitted] = {}
     for kind in ("seasonal", "pca", "patch_bank", "forecast", *(("autoencoder", "gnn_metric") if networks else ())):
         heads[kind] = _Kept(detector.fit(kind, [case.train], seed=seed))
@@ -69,6 +77,15 @@ def scorers(case: Case, seed: int, *, networks: bool) -> Iterator[tuple[str, Sco
     for kind, module in {"pair": pair, **({"fusion": fusion} if networks else {})}.items():
         # Fitting the heads again would take longer.
         yield kind, _score_of(module.fuse_heads({name: heads[name] for name in module.HEADS}, [case.train]))
+
+
+def _length(scaling: Scaling, series: Series) -> Floats:
+    return np.asarray(np.sqrt(np.nansum(scaling.apply(series).values.astype(float) ** 2, axis=1)))
+
+
+def _plain(score: Floats, series: Series) -> Scores:
+    """Without any feature that made it."""
+    return Scores(score, np.zeros((score.size, 0)))
 
 
 class _Kept:
@@ -90,27 +107,30 @@ class _Kept:
 
 
 def _score_of(one: Fitted) -> Scorer:
-    def score(series: Series, trailing: bool) -> Floats:
-        told: Scores = one.score(series, trailing=trailing)
-        return told.score
+    def score(series: Series, trailing: bool) -> Scores:
+        return one.score(series, trailing=trailing)
 
     return score
 
 
 def judge(case: Case, score: Scorer) -> Result:
     """Areas over all test rows; alarms at the threshold that keeps the budget in the last rows of training."""
-    both = score(case.test, False), score(case.test, True)
-    calibration = score(case.train, True)[fitting_rows(case.train) :]
+    trailing = score(case.test, True)
+    both = score(case.test, False).score, trailing.score
+    calibration = score(case.train, True).score[fitting_rows(case.train) :]
     threshold = calibrate(calibration, step_s=case.test.step_s, budget_per_day=BUDGET_PER_DAY)
     events = events_of(case.labels)
     gap = max(1, MERGE_S // case.test.step_s)
     alarms = [(one.start, one.end) for one in decide(both[1], threshold)]
+    following = follow(calibration, both[1], step_s=case.test.step_s, budget_per_day=FOLLOWED_PER_DAY)
+    followed = meet(_rows(following), events, gap=gap)
     return Result(
         vus_pr=tuple(vus_pr(one, case.labels, window=case.window) for one in both),  # type: ignore[arg-type]
         auc_pr=tuple(auc_pr(one, case.labels) for one in both),  # type: ignore[arg-type]
         fixed=meet(alarms, events, gap=gap),
         controlled=meet(_controlled(both[1], threshold), events, gap=gap),
-        followed=meet(_followed(calibration, both[1], case.test.step_s), events, gap=gap),
+        followed=followed,
+        alarmed=sum(one.end - one.start for one in following) / case.test.rows,
         days=case.days,
     )
 
@@ -126,10 +146,8 @@ def _controlled(scores: Floats, threshold: Threshold) -> list[tuple[int, int]]:
     return found
 
 
-def _followed(calibration: Floats, scores: Floats, step_s: int) -> list[tuple[int, int]]:
-    """Alarms with a threshold chosen anew every day from the days before."""
-    found = follow(calibration, scores, step_s=step_s, budget_per_day=FOLLOWED_PER_DAY)
-    return [(one.start, one.end) for one in found]
+def _rows(alarms: Sequence[Alarm]) -> list[tuple[int, int]]:
+    return [(one.start, one.end) for one in alarms]
 
 
 def table(results: dict[str, dict[int, list[Result]]]) -> dict[str, dict[str, Any]]:
@@ -142,6 +160,7 @@ def table(results: dict[str, dict[int, list[Result]]]) -> dict[str, dict[str, An
                 for area in ("vus_pr", "auc_pr"):
                     mean = float(np.mean([getattr(one, area)[place] for one in entities]))
                     columns.setdefault(f"{area}_{way}", []).append(mean)
+            columns.setdefault("alarmed_followed", []).append(float(np.mean([one.alarmed for one in entities])))
             for way in ("fixed", "controlled", "followed"):
                 for column, value in _alarms([getattr(one, way) for one in entities], entities).items():
                     columns.setdefault(f"{column}_{way}", []).append(value)
@@ -184,7 +203,7 @@ def show(name: str, lines: dict[str, dict[str, Any]]) -> str:
         "vus_pr_offline", "vus_pr_offline_sd", "vus_pr_trailing", "auc_pr_offline", "auc_pr_trailing",
         "recall_fixed", "precision_fixed", "false_per_day_fixed",
         "recall_controlled", "precision_controlled", "false_per_day_controlled",
-        "recall_followed", "precision_followed", "false_per_day_followed",
+        "recall_followed", "precision_followed", "false_per_day_followed", "alarmed_followed",
     )  # fmt: skip
     text = [f"{name:22}" + " ".join(f"{column:>11.11}" for column in shown)]
     text += [f"{one:22}" + " ".join(f"{line[column]:11.3f}" for column in shown) for one, line in lines.items()]
