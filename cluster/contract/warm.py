@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import orjson
+import pyarrow as pa
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from cluster.contract.decode import decode
@@ -20,8 +22,19 @@ _LINE: Final = (
 def warm() -> None:
     """Decode one small body of each form; takes tens of seconds the first time on a machine, then a fraction of one."""
     context = DecodeContext(tenant_id="warm", region="warm", received_at_us=_AT_US)
-    decode(_LINE, content_type="application/x-ndjson", context=context)
+    # Once with and once without an id of its own.
+    decode(_LINE + _LINE.replace(b"event_id", b"other"), content_type="application/x-ndjson", context=context)
+    decode(_table(), content_type="application/vnd.apache.arrow.stream", context=context)
     decode_traces(_spans().SerializeToString(), "application/x-protobuf", context)
+
+
+def _table() -> bytes:
+    row = orjson.loads(_LINE)
+    table = pa.Table.from_pylist([row | {"attributes": orjson.dumps(row["attributes"]).decode()}])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
 
 
 def _spans() -> ExportTraceServiceRequest:

@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,10 +135,15 @@ def as_json(message: Message) -> Any:
     return document
 
 
+@cache
+def _plain_table() -> pa.Table:
+    plain = [{**row, "attributes": json.dumps(row.get("attributes", {})), "payload": "{}"} for row in rows()[:4]]
+    return pa.Table.from_pylist([{name: str(value) for name, value in row.items()} for row in plain])
+
+
 def table(choose: random.Random) -> pa.Table:
     """Valid rows as a table, some columns of another type than theirs."""
-    plain = [{**row, "attributes": json.dumps(row.get("attributes", {})), "payload": "{}"} for row in rows()[:4]]
-    out = pa.Table.from_pylist([{name: str(value) for name, value in row.items()} for row in plain])
+    out = _plain_table()
     for _ in range(choose.randrange(4)):
         number = choose.randrange(out.num_columns)
         made = choose.choice(_COLUMNS)(out.num_rows, choose)

@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.journeys import fuzz
+from tests.journeys.fuzz_campaign import Campaign
+
+ROOT = Path(__file__).parents[2]
+ONE = "hook-mlflow"
+# As `tests.journeys.fuzz`, but the process dies of one input, and another never ends.
+DYING = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.journeys import fuzz
+
+make, read = fuzz.DECODERS["{ONE}"]
+bad = {{fuzz.body_of(9, "{ONE}", 7): "dies", fuzz.body_of(9, "{ONE}", 11): "never ends"}}
+fuzz.ENDLESS_S = 2.0
+
+def dying(body):
+    if bad.get(body) == "dies":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while bad.get(body) == "never ends":
+        pass
+    return read(body)
+
+fuzz.DECODERS["{ONE}"] = (make, dying)
+sys.exit(fuzz.main())
+"""
 
 
 @pytest.mark.parametrize("decoder", fuzz.DECODERS)
@@ -28,3 +54,25 @@ def test_the_command_reports_in_json(capsys: pytest.CaptureFixture[str]) -> None
     assert fuzz.main(["--decoder", "hook-mlflow", "--inputs", "5"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["inputs"], report["failures"]) == (5, [])
+
+
+def test_a_campaign_goes_on_behind_inputs_that_end_the_process(tmp_path: Path) -> None:
+    program = tmp_path / "dying.py"
+    program.write_text(DYING)
+    campaign = Campaign(9, tmp_path / "kept.json", program=[sys.executable, str(program)])
+    campaign.run_one(ONE, range(20))
+    tally = campaign.tallies[ONE]
+    assert tally.inputs == 20
+    found = [(one["input"], one["what"].split(":")[0]) for one in tally.failures]
+    assert found == [(7, "ended with -11"), (11, "ended with -27")]
+
+
+def test_a_campaign_goes_on_from_what_was_kept(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    Campaign(9, kept).run_one(ONE, range(5))
+    again = Campaign(9, kept)
+    again.run_one(ONE, range(5, 8))
+    assert again.tallies[ONE] == Campaign(9, kept).tallies[ONE]
+    assert again.tallies[ONE].inputs == 8
+    with pytest.raises(SystemExit, match="is of seed 9"):
+        Campaign(10, kept)
