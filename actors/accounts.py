@@ -20,13 +20,15 @@ class Account:
     Attributes:
         committed: in the table now.
         expired: committed once, and removed since because of their age.
+        repeats_removed: committed once, found to be repeats of other rows later, and removed.
         in_flight: accepted, durable in a journal, not yet in the table.
-        difference: accepted and neither in flight, committed nor expired; 0 when sound.
+        difference: accepted and neither in flight, committed nor removed; 0 when sound.
     """
 
     accepted: int = 0
     committed: int = 0
     expired: int = 0
+    repeats_removed: int = 0
     repeated: int = 0
     dead_letters: int = 0
     in_flight: int = 0
@@ -74,12 +76,13 @@ def settle(
         for tenant, count in _at(positions[journal], committed.sequences.get(journal, 0)).items():
             add(tenant, "accepted", count)
             due[tenant] = due.get(tenant, 0) + count
-    for tenant in {*accounts, *committed.rows, *committed.expired}:
+    for tenant in {*accounts, *committed.rows, *committed.expired, *committed.repeats}:
         account = accounts.setdefault(tenant, Account())
         account.committed = committed.rows.get(tenant, 0)
         account.in_flight = account.accepted - due.get(tenant, 0)
         account.expired = committed.expired.get(tenant, 0)
-        account.difference = due.get(tenant, 0) - account.committed - account.expired
+        account.repeats_removed = committed.repeats.get(tenant, 0)
+        account.difference = due.get(tenant, 0) - account.committed - account.expired - account.repeats_removed
     return accounts
 
 

@@ -79,7 +79,9 @@ class Committer:
         self._last_commit_s = clock.monotonic_s()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
-        self._upkeep = Upkeep(settings, self._writers, self._lock, clock=clock, retentions=retentions)
+        self._upkeep = Upkeep(
+            settings, self._writers, self._lock, clock=clock, corrections=self._corrections, retentions=retentions
+        )
 
     # What shards call
 
@@ -170,6 +172,7 @@ class Committer:
                 "waiting": self._waiting.qsize(),
                 "since_commit_s": self._clock.monotonic_s() - self._last_commit_s,
                 "compacted_files": self._upkeep.compactor.compacted_files,
+                "repeats_removed": self._upkeep.repeats.removed,
             }
 
     def drain(self) -> None:

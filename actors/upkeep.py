@@ -1,4 +1,4 @@
-"""Care of the tables between commits: roll up, compact, let go of old days, free the disk."""
+"""Care of the tables between commits: roll up, take out repeats, compact, let go of old days, free the disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from actors.compaction import Compactor
+from actors.corrections import Corrections, CorrectionStale
 from actors.expiry import Expiry, Retentions
+from actors.repeats import Finder
 from actors.rollover import Rollover
 from cluster.clock import Clock
 from cluster.errors import CommitLost, Unavailable
@@ -36,19 +38,22 @@ class Upkeep:
         lock: threading.Lock,
         *,
         clock: Clock,
+        corrections: Corrections,
         retentions: Retentions,
     ) -> None:
         """
         Args:
-            lock: guards the writers.
+            lock: guards the writers and the corrections.
             retentions: what each tenant keeps; the settings count for those it does not name.
         """
         self._settings = settings
         self._writers = writers
         self._lock = lock
+        self._corrections = corrections
         self._clock = clock
         self.compactor = Compactor(settings, writers)
         self._rollover = Rollover(settings, writers, clock=clock)
+        self.repeats = Finder(settings, writers, clock=clock)
         kept = Retention(hot_days=settings.hot_days, warm_days=settings.warm_days, cold_days=settings.cold_days)
         self._expiry = Expiry(writers, self._rollover, retentions, default=kept, clock=clock)
         self._vacuumed_s = float("-inf")
@@ -66,9 +71,12 @@ class Upkeep:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while not self._ended.wait(UPKEEP_EVERY_S):
             try:
+                with self._lock:
+                    self._corrections.mend()
                 self._roll()
                 self._compact()
                 self._expire()
+                self._take_out_repeats()
                 self._vacuum()
             except (OSError, DeltaError, CommitLost, Unavailable) as error:
                 log.error("upkeep_failed", error=str(error)[:300])
@@ -83,6 +91,21 @@ class Upkeep:
             staged = self._rollover.merge(due)
             with self._lock:
                 self._rollover.commit(due, staged)
+
+    def _take_out_repeats(self) -> None:
+        with self._lock:
+            moment = self.repeats.choose()
+        if moment is None:
+            return
+        for found in self.repeats.find(moment):
+            try:
+                with self._lock:
+                    self._corrections.apply(found.correction)
+            except CorrectionStale:
+                self.repeats.leave(found)
+            else:
+                self.repeats.count(found)
+        self.repeats.end(moment)
 
     def _compact(self) -> None:
         with self._lock:

@@ -59,6 +59,8 @@ class Settings:
     commit_linger_s: float = 0.1
     # Minute roll-ups are rolled into hours and days this often; questions see newer ones all the same.
     rollover_s: float = 30.0
+    # Repeats that came after their ids were forgotten are looked for, and taken out, this often; 0 is never.
+    repeats_s: float = 60.0
     # A partition with this many small files is compacted; files over the target are left alone.
     compact_files: int = 24
     compact_target_bytes: int = 128 * 1024 * 1024

@@ -24,23 +24,20 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 
-from cluster.contract.columns import EVENT_SCHEMA, ROLLUP_DIMENSIONS, ROLLUP_SCHEMA, TOKEN_FIELDS
+from cluster.contract.columns import EVENT_SCHEMA, ROLLUP_SCHEMA
 from cluster.errors import RequestInvalid, Unavailable
 from cluster.lake.changes import day_start_us
+from cluster.lake.expired import EXPIRED
 from cluster.lake.scan import ActiveFile, Snapshot, TableReader, files
 from cluster.lake.tables import PARTITION_COLUMNS, TABLES, uri
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope, tenant_id
 from models.aggregate.difference import PARTITIONED_KEYS, difference
-from models.aggregate.rollup import MINUTE_US, merge, roll
+from models.aggregate.rollup import MINUTE_US, ROLLED_COLUMNS, merge, roll
 from pipelines.options import chosen
 from pipelines.report import reported
 
 _OPTIONS: Final = ("tenant", "from", "to")
-_EVENT_COLUMNS: Final = (
-    *("occurred_at", *ROLLUP_DIMENSIONS, "user_id", "session_id", "cache_status", "guardrail_action"),
-    *("latency_ms", "ttft_ms", *TOKEN_FIELDS, "cost_usd", "counted"),
-)
 _ROWS_PER_BATCH: Final = 131_072
 # Partials the driver gathers before it merges them: bounds its memory, not the size of the table.
 _PARTIALS_PER_MERGE: Final = 64
@@ -137,7 +134,8 @@ def _journals(log: Path, version: int) -> set[str]:
             continue
         actions = (json.loads(line) for line in path.read_text().splitlines())
         journals |= {action["txn"]["appId"] for action in actions if "txn" in action}
-    return journals
+    # Each table numbers what age took from it for itself: that is no seal.
+    return journals - {EXPIRED}
 
 
 def _files(scope: TenantScope, snapshot: Snapshot, days: tuple[str, str]) -> list[ActiveFile]:
@@ -150,7 +148,7 @@ def _rolled_again(paths: list[str]) -> pa.Table:
     if not paths:
         return _nothing()
     rows = ray.data.read_parquet(paths, schema=_readable(TABLES["events"].schema))
-    rows = rows.select_columns([*_EVENT_COLUMNS, *PARTITION_COLUMNS])
+    rows = rows.select_columns([*ROLLED_COLUMNS, *PARTITION_COLUMNS])
     parts = rows.map_batches(_rolled, batch_format="pyarrow", batch_size=_ROWS_PER_BATCH, zero_copy_batch=True)
     return _gathered(parts.iter_batches(batch_format="pyarrow", batch_size=None))
 
@@ -185,7 +183,7 @@ def _readable(schema: pa.Schema) -> pa.Schema:
 
 def _rolled(batch: pa.Table) -> pa.Table:
     """Partials of a batch that may hold rows of several tenants and days."""
-    events = batch.select(_EVENT_COLUMNS).cast(pa.schema([EVENT_SCHEMA.field(name) for name in _EVENT_COLUMNS]))
+    events = batch.select(ROLLED_COLUMNS).cast(pa.schema([EVENT_SCHEMA.field(name) for name in ROLLED_COLUMNS]))
     parts = []
     for partition in _partitions(batch).to_pylist():
         tenant, day = partition["tenant_id"], partition["event_date"]

@@ -95,6 +95,25 @@ def changes(root: Path, first: int, last: int) -> Changes | None:
     return Changes(kept, frozenset(rewritten), frozenset(expired - rewritten))
 
 
+def arrivals(root: Path, first: int, last: int) -> tuple[tuple[Partition, str], ...] | None:
+    """Files whose rows came with versions `first` to `last`; None when the log does not tell any more.
+
+    What a commit puts in the place of rows that it removes was in the table before.
+    """
+    found: list[tuple[Partition, str]] = []
+    for version in range(first, last + 1):
+        try:
+            moves, _ = _moves((root / "_delta_log" / f"{version:020d}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        if all(kind == "add" for kind, _ in moves):
+            for _, told in moves:
+                values = told["partitionValues"]
+                partition = (str(values["tenant_id"]), str(values["event_date"]))
+                found.append((partition, inside(unquote(str(told["path"])))))
+    return tuple(found)
+
+
 def day_start_us(event_date: str) -> int:
     """First instant of a partition's day, microseconds since 1970 UTC."""
     return (date.fromisoformat(event_date) - _EPOCH).days * 86_400_000_000

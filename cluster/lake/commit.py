@@ -19,6 +19,7 @@ from cluster.clock import Clock, SystemClock
 from cluster.errors import CommitLost
 from cluster.lake.expired import NOTHING, Expired, expired
 from cluster.lake.files import sync_file, sync_folder
+from cluster.lake.repeats import NONE, Repeats, repeats
 from cluster.lake.stage import StagedFile
 from cluster.lake.tables import PARTITION_COLUMNS, Table, open_or_create
 
@@ -37,6 +38,7 @@ class TableWriter:
         self.root = lake / table.name
         self._handle = open_or_create(lake, table)
         self._expired = NOTHING
+        self._repeats = NONE
         self._since_checkpoint = 0
         self._known: dict[str, int] = {}
 
@@ -123,6 +125,11 @@ class TableWriter:
         """What left the table because of its age."""
         self._expired = expired(self._handle, self.root, self._expired)
         return self._expired
+
+    def repeats(self) -> Repeats:
+        """What left the table as repeats."""
+        self._repeats = repeats(self._handle, self.root, self._repeats)
+        return self._repeats
 
     def active_files(self) -> list[dict[str, object]]:
         """Files of the current snapshot: `path`, `size_bytes`, `num_records`, `modification_time`, partitions."""

@@ -14,6 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from cluster.lake.changes import has_newer
 from cluster.lake.expired import expired
+from cluster.lake.repeats import NONE, repeats
 from cluster.lake.tables import ANCHOR, uri
 
 
@@ -25,12 +26,14 @@ class Committed:
         rows: rows of each tenant.
         sequences: last committed seal of each journal asked for, 0 for none.
         expired: rows of each tenant that were there and left because of their age.
+        repeats: rows of each tenant that were there and left as repeats of others.
     """
 
     version: int
     rows: dict[str, int]
     sequences: dict[str, int]
     expired: dict[str, int] = field(default_factory=dict)
+    repeats: dict[str, int] = field(default_factory=dict)
 
 
 class CommittedCounts:
@@ -41,6 +44,7 @@ class CommittedCounts:
         self._lock = threading.Lock()
         self._handle: DeltaTable | None = None
         self._counted = Committed(-1, {}, {})
+        self._repeats = NONE
 
     def newest(self, journals: Sequence[str]) -> Committed:
         """Rows by tenant from the file statistics, and the journals' sequences, in one snapshot."""
@@ -49,7 +53,8 @@ class CommittedCounts:
             version = int(table.version())
             if version != self._counted.version:
                 gone = expired(table, self._lake / ANCHOR)
-                self._counted = Committed(version, _rows(table), {}, dict(gone.rows))
+                self._repeats = repeats(table, self._lake / ANCHOR, self._repeats)
+                self._counted = Committed(version, _rows(table), {}, dict(gone.rows), dict(self._repeats.rows))
             sequences = {journal: int(table.transaction_version(journal) or 0) for journal in journals}
             return replace(self._counted, sequences=sequences)
 

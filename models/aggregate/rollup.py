@@ -37,6 +37,11 @@ HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 86_400_000_000
 
 ROLLUP_KEYS: Final = ("window_start", *ROLLUP_DIMENSIONS)
+# Columns of events that `roll` reads.
+ROLLED_COLUMNS: Final = (
+    *("occurred_at", *ROLLUP_DIMENSIONS, "user_id", "session_id", "cache_status", "guardrail_action"),
+    *("latency_ms", "ttft_ms", *TOKEN_FIELDS, "cost_usd", "counted"),
+)
 STATE_COLUMNS: Final = tuple(name for name in ROLLUP_SCHEMA.names if name not in ROLLUP_KEYS)
 
 _COUNT_COLUMNS: Final = tuple(name for name in STATE_COLUMNS if name.endswith("_count"))

@@ -1,7 +1,8 @@
 """What table care does to a month of events: `llmhub bench care [--events 10000000] [--days 30] [--seals-per-day 48]`.
 
 Events and roll-ups are written in small seals as shards write them, then compacted as the committer compacts. Files,
-bytes and the time of four questions, asked of a fresh engine, before and after.
+bytes and the time of four questions, asked of a fresh engine, before and after. Before compaction all events are looked
+through for repeats; after it a seal that repeats rows of the last day is added, found and taken out.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from actors.compaction import Compactor
+from actors.compaction import Compactor, read_file
+from actors.corrections import Corrections
+from actors.repeats import Finder
 from actors.rollover import Rollover
-from cluster.clock import SystemClock
+from cluster.clock import ManualClock, SystemClock
 from cluster.lake.commit import TableWriter
 from cluster.lake.stage import stage
-from cluster.lake.tables import ROLLUPS, TABLES
+from cluster.lake.tables import ANCHOR, MINUTES, ROLLUPS, TABLES
 from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT, TenantScope
 from models.aggregate.rollup import MINUTE_US, roll
@@ -73,6 +76,34 @@ def compact(settings: Settings) -> float:
     return time.monotonic() - began_s
 
 
+def search(settings: Settings) -> dict[str, float]:
+    """Look through what came since the last search, and take repeats out."""
+    writers = {name: TableWriter(settings.lake, table) for name, table in TABLES.items()}
+    corrections, clock = Corrections(settings.lake, writers), ManualClock()
+    finder = Finder(settings, writers, clock=clock)
+    clock.advance(settings.repeats_s)
+    began_s, began_cpu_s = time.monotonic(), time.process_time()
+    moment = finder.choose()
+    assert moment is not None
+    for found in finder.find(moment):
+        corrections.apply(found.correction)
+        finder.count(found)
+    finder.end(moment)
+    figures = {"seconds": time.monotonic() - began_s, "cpu_s": time.process_time() - began_cpu_s}
+    return {name: round(value, 2) for name, value in figures.items()} | {"rows_removed": finder.removed}
+
+
+def repeat(settings: Settings, rows_max: int) -> int:
+    """Commit a seal of rows that are in the newest file already; how many."""
+    writers = {name: TableWriter(settings.lake, TABLES[name]) for name in (MINUTES, ANCHOR)}
+    newest = max(writers[ANCHOR].active_files(), key=lambda file: str(file["partition.event_date"]))
+    rows = read_file(settings.lake / ANCHOR, TABLES[ANCHOR], str(newest["path"])).slice(0, rows_max)
+    for name, table in ((MINUTES, roll(rows, MINUTE_US)), (ANCHOR, rows)):
+        staged = stage(settings.lake, TABLES[name], table, tenant_id=DEFAULT_TENANT, token="repeated")
+        writers[name].append(staged, {"care": 1_000_000_000})
+    return rows.num_rows
+
+
 def tables(settings: Settings) -> dict[str, dict[str, int]]:
     """Files, rows and bytes of each table that has any, by its log."""
     found = {}
@@ -121,6 +152,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "filled_s": round(time.monotonic() - began_s, 1),
     }
     figures["before"] = {"tables": tables(settings), "questions_ms": asyncio.run(questions(settings))}
+    figures["search"] = search(settings)
     compacted_s = compact(settings)
     figures["compacted_s"] = round(compacted_s, 1)
     figures["compacted_events_per_s"] = round(options.events / compacted_s)
@@ -130,6 +162,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         figures[when]["bytes_per_event"] = round(events["bytes"] / events["rows"], 1)
         rolled = sum(one["bytes"] for name, one in figures[when]["tables"].items() if name in ROLLUPS)
         figures[when]["rollup_bytes_per_event"] = round(rolled / events["rows"], 2)
+    figures["repeated_rows"] = repeat(settings, options.repeats)
+    figures["search_of_repeats"] = search(settings)
     # Until the vacuum, a week later, the files of before lie there as well.
     figures["disk_bytes_until_vacuum"] = disk_bytes(settings)
     return figures
@@ -141,6 +175,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seals-per-day", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=10_000, help="rows of the last day that come again")
     parser.add_argument("--data", type=Path, help="real traces to draw tokens, times and load from")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)

@@ -154,7 +154,8 @@ def run(folder: Path, kinds: Sequence[str] | int, seed: int, *, seconds: float =
     """
     with small_disk(folder) as disk:
         chosen = plan(seed, kinds, has_disk=disk is not None) if isinstance(kinds, int) else list(kinds)
-        with local_hub((disk or folder) / "data", shards=2, ingress_replicas=1) as hub:
+        # What a fault doubles is to be seen, not taken out.
+        with local_hub((disk or folder) / "data", shards=2, ingress_replicas=1, repeats_s=0) as hub:
             _make_tenant(hub)
             senders = Senders(hub, seed)
             journey = Run(Ground(hub, senders, Random(f"faults-{seed}"), disk))

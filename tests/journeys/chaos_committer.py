@@ -21,7 +21,7 @@ from cluster.settings import Settings
 def main(data: Path, seconds: float) -> int:
     """Seals committed."""
     committer = Committer(
-        Settings(data=data, commit_linger_s=0.0, rollover_s=1.0, compact_files=4), clock=SystemClock()
+        Settings(data=data, commit_linger_s=0.0, rollover_s=1.0, compact_files=4, repeats_s=0.0), clock=SystemClock()
     )
     journal, sequence = f"second-{uuid4().hex[:16]}", 0
     end_s = time.monotonic() + seconds

@@ -111,7 +111,7 @@ def read_journals_again(settings: Settings, folder: Path, shards: list[int]) -> 
 
 def lose_a_node(root: Path, ack: str) -> dict[str, Any]:
     """One cluster, one loss; figures."""
-    settings = Settings(data=root, ack=ack, shards=NODES, seal_age_s=0.5)
+    settings = Settings(data=root, ack=ack, shards=NODES, seal_age_s=0.5, repeats_s=0.0)
     settings.lake.mkdir(parents=True)
     cluster = Cluster()
     journals = [root / f"node-{number}" for number in range(NODES)]

@@ -36,6 +36,7 @@ export interface LedgerCounts {
   accepted?: number;
   committed?: number;
   expired?: number;
+  repeats_removed?: number;
   repeated?: number;
   dead_letters?: number;
   in_flight?: number;

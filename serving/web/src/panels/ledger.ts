@@ -22,7 +22,7 @@ const WORKING = new Set(['ready', 'running', 'open', 'ok', 'healthy', 'alive', '
 /** The counts of the whole hub; a ledger without them is added up from its tenants. */
 function totalOf(ledger: LedgerAnswer): LedgerCounts {
   if (ledger.total) return ledger.total;
-  const names = ['accepted', 'committed', 'expired', 'repeated', 'dead_letters', 'in_flight', 'difference'] as const;
+  const names = ['accepted', 'committed', 'expired', 'repeats_removed', 'repeated', 'dead_letters', 'in_flight', 'difference'] as const;
   const sum = (name: (typeof names)[number]): number =>
     (ledger.tenants ?? []).reduce((added, tenant) => added + (tenant[name] ?? 0), 0);
   return Object.fromEntries(names.map((name) => [name, sum(name)]));
@@ -33,12 +33,13 @@ function committed(ledger: LedgerAnswer): Gauge {
   const accepted = total.accepted ?? 0;
   const inFlight = total.in_flight ?? 0;
   const missing = total.difference ?? 0;
+  const kept = (total.committed ?? 0) + (total.expired ?? 0) + (total.repeats_removed ?? 0);
   const note = missing !== 0
     ? `${show(Math.abs(missing), 'count')} events ${missing > 0 ? 'missing' : 'too many'}`
     : accepted === 0 ? 'No event accepted yet'
     : inFlight > 0 ? `${show(inFlight, 'count')} in flight, none missing` : 'Every event accounted for';
   return {
-    name: 'Committed', value: accepted > 0 ? Math.min(1, ((total.committed ?? 0) + (total.expired ?? 0)) / accepted) : null, full: 1, unit: 'ratio',
+    name: 'Committed', value: accepted > 0 ? Math.min(1, kept / accepted) : null, full: 1, unit: 'ratio',
     ink: missing !== 0 ? 'bad' : 'good', note,
   };
 }
