@@ -23,7 +23,7 @@ from cluster.errors import CommitLost, Fenced, HubError, SequenceGap
 from cluster.lake.commit import TableWriter
 from cluster.lake.files import make_folder, replace
 from cluster.lake.stage import StagedFile
-from cluster.lake.tables import ANCHOR, TABLES
+from cluster.lake.tables import ANCHOR, ANSWERS, TABLES
 from cluster.lake.upgrade import upgrade
 from cluster.settings import Settings
 
@@ -112,15 +112,26 @@ class Committer:
             SequenceGap: another writer of the same journal is ahead, or a sequence is missing.
             CommitLost: it is not known whether they are in; asking again tells.
         """
+        return self._add(FOUND, journal, sequence, files)
+
+    def commit_answer(self, query_id: str, files: Sequence[StagedFile]) -> int:
+        """Add the staged answer of a question that ran as a job, unless it is in already; its version of the table.
+
+        Raises: as `commit_found`.
+        """
+        self._add(ANSWERS, f"query-{query_id}", 1, files)
+        return self._writers[ANSWERS].version
+
+    def _add(self, table: str, journal: str, sequence: int, files: Sequence[StagedFile]) -> int:
         with self._lock:
-            writer = self._writers[FOUND]
+            writer = self._writers[table]
             last = writer.last_sequence(journal)
             if sequence == last + 1:
                 try:
                     writer.append(files, {journal: sequence})
                 except (DeltaError, CommitLost) as error:
                     writer.reopen()
-                    raise CommitLost(f"{FOUND}: {str(error)[:300]}") from error
+                    raise CommitLost(f"{table}: {str(error)[:300]}") from error
             elif sequence > last:
                 raise SequenceGap(f"journal {journal}: {sequence} came after {last}")
             return writer.last_sequence(journal)

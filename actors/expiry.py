@@ -20,7 +20,7 @@ from cluster.clock import Clock
 from cluster.lake.changes import Partition, day_start_us
 from cluster.lake.commit import TableWriter
 from cluster.lake.expired import EXPIRED, Expired, keep
-from cluster.lake.tables import MINUTES, TABLES
+from cluster.lake.tables import ANSWERS, MINUTES, TABLES
 from cluster.retention import Retention, kept_days
 
 log = structlog.get_logger("expiry")
@@ -54,15 +54,18 @@ class Expiry:
         *,
         default: Retention,
         clock: Clock,
+        answer_days: int,
     ) -> None:
         """
         Args:
             default: what tenants keep that `retentions` does not name.
+            answer_days: how long the answers of jobs stay, of any tenant.
         """
         self._writers = writers
         self._rollover = rollover
         self._retentions = retentions
         self._default = default
+        self._answer_days = answer_days
         self._clock = clock
         self._looked_s = float("-inf")
 
@@ -92,7 +95,7 @@ class Expiry:
         over = {
             partition: files
             for partition, files in groups.items()
-            if (kept := kept_days(name, retentions.get(partition[0], self._default)))
+            if (kept := self._kept_days(name, retentions.get(partition[0], self._default)))
             and day_start_us(partition[1]) // _DAY_US < today - kept
             and max(map(_arrived_day, files)) < today - kept
         }
@@ -105,6 +108,14 @@ class Expiry:
                 break
             chosen += files
         return Old(name, tuple(chosen)) if chosen else None
+
+    def _kept_days(self, name: str, retention: Retention) -> int:
+        # A copy of what may be asked again need not outlive its rows.
+        return (
+            min(self._answer_days, retention.hot_days or self._answer_days)
+            if name == ANSWERS
+            else kept_days(name, retention)
+        )
 
     def _commit(self, old: Old) -> None:
         writer = self._writers[old.table]

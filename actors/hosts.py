@@ -86,6 +86,9 @@ class RemoteCommits:
     def commit_found(self, journal: str, sequence: int, files: Sequence[StagedFile]) -> int:
         return int(self._call("commit_found", journal, sequence, tuple(files)))
 
+    def commit_answer(self, query_id: str, files: Sequence[StagedFile]) -> int:
+        return int(self._call("commit_answer", query_id, tuple(files)))
+
     def _call(self, method: str, *arguments: object) -> Any:
         while True:
             try:
@@ -179,6 +182,9 @@ class CommitterHost:
 
     def commit_found(self, journal: str, sequence: int, files: Sequence[StagedFile]) -> int:
         return self._committer.commit_found(journal, sequence, files)
+
+    def commit_answer(self, query_id: str, files: Sequence[StagedFile]) -> int:
+        return self._committer.commit_answer(query_id, files)
 
     def positions(self) -> Positions:
         return self._committer.positions()

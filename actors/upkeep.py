@@ -55,7 +55,9 @@ class Upkeep:
         self._rollover = Rollover(settings, writers, clock=clock)
         self.repeats = Finder(settings, writers, clock=clock)
         kept = Retention(hot_days=settings.hot_days, warm_days=settings.warm_days, cold_days=settings.cold_days)
-        self._expiry = Expiry(writers, self._rollover, retentions, default=kept, clock=clock)
+        self._expiry = Expiry(
+            writers, self._rollover, retentions, default=kept, clock=clock, answer_days=settings.answer_days
+        )
         self._vacuumed_s = float("-inf")
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)

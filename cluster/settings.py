@@ -17,7 +17,7 @@ _ABOVE_0 = (
     *("seal_bytes", "seal_age_s", "seen_limit", "body_bytes_max", "refresh_s", "query_timeout_s"),
     *("compact_rows_max", "vacuum_age_hours", "quota_burst_s", "dead_letter_window_s"),
     *("sql_workers", "sql_memory_bytes", "sql_timeout_s", "sql_queue", "sql_rows_max", "sql_answer_bytes_max"),
-    "scorer_replicas",
+    *("query_jobs", "query_jobs_tenant", "query_job_timeout_s", "answer_days", "scorer_replicas"),
 )
 # Hold passwords: handed on to the hub's own processes, never written down or shown.
 SECRET_VARIABLES = frozenset({"HUB_METADATA_URL", "HUB_MLFLOW_WEBHOOK_SECRET"})
@@ -93,6 +93,15 @@ class Settings:
     groups_max: int = 10_000
     # Questions that may wait at one query replica before 429.
     query_queue: int = 256
+    # Bytes of event files that one node scans for a question; one that needs more runs as a job. 0: none does.
+    query_scan_bytes: int = 2 * 1024 * 1024 * 1024
+    # Such jobs that may be queued or running, of all tenants and of one, before 429.
+    query_jobs: int = 4
+    query_jobs_tenant: int = 2
+    # A job is cancelled after this time.
+    query_job_timeout_s: float = 3600.0
+    # Days that the answer of a job is kept.
+    answer_days: int = 7
     # Processes for SQL of one query replica, started with the first statement, and the memory of each.
     sql_workers: int = 2
     sql_memory_bytes: int = 512 * 1024 * 1024
@@ -160,7 +169,7 @@ class Settings:
         for name in _ABOVE_0:
             if getattr(self, name) <= 0:
                 raise SettingsInvalid(f"HUB_{name.upper()} must be above 0")
-        for name in ("quota_events_per_s", "quota_bytes_per_s", "quota_questions_per_s"):
+        for name in ("quota_events_per_s", "quota_bytes_per_s", "quota_questions_per_s", "query_scan_bytes"):
             if getattr(self, name) < 0:
                 raise SettingsInvalid(f"HUB_{name.upper()} must be 0, for no limit, or above")
         for name in ("tenant_share", "dead_letter_share_max"):

@@ -28,6 +28,7 @@ from cluster.settings import Settings
 from cluster.telemetry import configure_log
 from serving.answers import ID_TOLD
 from serving.ingress import build
+from serving.query_jobs import launch_by_ray
 from serving.query_memory import QueryMemory
 from serving.query_port import QueryEngineDeployment, RemoteQuery
 from serving.scorer import RemoteScorer, ScorerDeployment
@@ -72,7 +73,9 @@ class Ingress:
         clock = SystemClock()
         pool = ShardPool.connect(self._settings)
         metadata = open_metadata(self._settings, clock)
-        application = build(self._settings, pool, self._query, metadata, clock=clock, scorer=self._scorer)
+        application = build(
+            self._settings, pool, self._query, metadata, clock=clock, scorer=self._scorer, launch=launch_by_ray
+        )
         self._application = application
         # What is here by now stays; the collector need not look at it again and again.
         gc.collect()

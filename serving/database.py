@@ -16,9 +16,10 @@ import duckdb
 
 from cluster.clock import Clock
 from cluster.errors import Busy, QueryTimeout, RequestInvalid
+from cluster.lake.duck import open_duck
 from models.query.sql import Fragment, Result, Run
-from serving.lake_connection import connected, selected
 from serving.scan_process import ScanProcess
+from serving.scan_worker import selected
 from serving.turns import Turns
 
 Answered = TypeVar("Answered")
@@ -58,7 +59,7 @@ class Database:
             queue: questions that may be running or waiting.
         """
         own_bytes = int(memory_bytes * _OWN_SHARE)
-        self.connection = connected(lake, threads=threads, memory_bytes=own_bytes)
+        self.connection = open_duck(lake, threads=threads, memory_bytes=own_bytes)
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="query")
         self._scan_pool = ThreadPoolExecutor(_SCANS, thread_name_prefix="scan")
         scan_bytes = memory_bytes - own_bytes

@@ -16,8 +16,8 @@ from models.query.search import (
     page_keys,
     write_cursor,
 )
+from models.query.seen import owned, read_files
 from models.query.sql import Run, bound, placed
-from serving.relations import owned, read_files
 
 # Files read at once: few at first, since the newest ones mostly hold the page, then more and more.
 _FIRST_FILES: Final = 4

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Final
 
@@ -39,6 +39,7 @@ from serving.api import (
     otlp,
     prices,
     prometheus,
+    queries,
     retention,
     search,
     sql,
@@ -53,6 +54,7 @@ from serving.dead_letter_alarm import DeadLetterAlarm
 from serving.limits import Bodies, BodyBudget, SmallBodies, TenantShares
 from serving.otlp_grpc import OtlpExport
 from serving.pricing import Pricing
+from serving.query_jobs import Launch, QueryJobs
 from serving.query_port import QueryPort
 from serving.quotas import Quotas
 from serving.readings import Readings
@@ -64,6 +66,7 @@ ROUTERS: Final = (
     otlp.router,
     hooks.router,
     metrics.router,
+    queries.router,
     search.router,
     traces.router,
     dead_letters.router,
@@ -100,27 +103,22 @@ def build(
     *,
     clock: Clock,
     scorer: ScorerPort | None = None,
+    launch: Launch | None = None,
 ) -> FastAPI:
     """The application over its parts.
 
     Args:
         scorer: scores windows; None for a hub without.
+        launch: starts the job of a large question; None for a hub without jobs.
         query: answers questions; None for a hub of doors only, whose readiness says so.
         metadata: a migrated store; the application does not close it.
     """
     decoding = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
     asking = ThreadPoolExecutor(_METADATA_THREADS, thread_name_prefix="metadata")
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        decoding.shutdown(wait=False, cancel_futures=True)
-        asking.shutdown(wait=False, cancel_futures=True)
-
     app = FastAPI(
         title="LLM Analytics Hub",
         version=version("llm-analytics-hub"),
-        lifespan=lifespan,
+        lifespan=_ending(decoding, asking),
         redoc_url=None,
         # Redirects would answer a POST with a trailing slash by a 307 that exporters do not follow.
         redirect_slashes=False,
@@ -128,6 +126,7 @@ def build(
     state = app.state
     state.settings, state.pool, state.query, state.metadata, state.clock = settings, pool, query, metadata, clock
     state.scorer, state.feedback = scorer, FeedbackStore(metadata, clock)
+    state.query_jobs = QueryJobs(settings, metadata, clock, launch)
     state.telemetry = Telemetry()
     state.keys, state.tenants = KeyStore(metadata, clock), TenantStore(metadata, clock)
     gate = KeyGate(state.keys, state.tenants, clock=clock, executor=asking, keep_s=settings.key_cache_s)
@@ -152,6 +151,18 @@ def build(
     state.otlp_export = OtlpExport(state.authorise, state.reception)
     _open(app)
     return app
+
+
+def _ending(*threads: ThreadPoolExecutor) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Ends the threads with the application."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for one in threads:
+            one.shutdown(wait=False, cancel_futures=True)
+
+    return lifespan
 
 
 def _open(app: FastAPI) -> None:

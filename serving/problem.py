@@ -29,6 +29,7 @@ STATUS: Final[dict[str, tuple[int, grpc.StatusCode]]] = {
     "forbidden": (403, grpc.StatusCode.PERMISSION_DENIED),
     "not_found": (404, grpc.StatusCode.NOT_FOUND),
     "request_invalid": (422, grpc.StatusCode.INVALID_ARGUMENT),
+    "scan_too_large": (422, grpc.StatusCode.INVALID_ARGUMENT),
     "conflict": (409, grpc.StatusCode.ALREADY_EXISTS),
     "version_changed": (412, grpc.StatusCode.ABORTED),
     "series_invalid": (422, grpc.StatusCode.INVALID_ARGUMENT),

@@ -18,14 +18,15 @@ from cluster.clock import Clock
 from cluster.errors import HubError, Unavailable
 from cluster.lake.past import snapshot_at
 from cluster.lake.scan import Snapshot, TableReader, row_counts
-from cluster.lake.tables import ROLLUPS, uri
+from cluster.lake.tables import ANSWERS, ROLLUPS, uri
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.query.ages import floors_of
 from models.query.anomalies import ALL_TIME, anomalies_answer, anomaly_answer, parse_anomalies, reach
 from models.query.catalog import catalog
 from models.query.dead_letters import dead_letters_answer, parse_dead_letters
-from models.query.kinds import ask
+from models.query.kinds import Question, ask
+from models.query.pages import Page
 from models.query.parameters import Parameters
 from models.query.plan import Plan
 from models.query.source import Context
@@ -47,15 +48,17 @@ from serving.query_answers import (
     table_of,
     within_bounds,
 )
+from serving.query_scan import Scan, refuse_large, scan_of
 from serving.query_source import HotRun, NewestSource, PastSource
 from serving.relations import lake_rows
 from serving.rolled import RolledFiles
 from serving.sql_answers import SqlAnswers
 from serving.sql_job import SqlRows
 from serving.sql_request import SqlRequest
+from serving.stored_answers import stored_answer
 
 # The minutes last: they are then no older than what the coarse tables have rolled in.
-TABLES_READ: Final = ("events", "dead_letters", "anomalies", *reversed(ROLLUPS))
+TABLES_READ: Final = ("events", "dead_letters", "anomalies", ANSWERS, *reversed(ROLLUPS))
 # Answers kept; each is at most some hundred kilobytes of JSON, and most are two.
 _CACHE_BYTES: Final = 64 * 1024 * 1024
 # Half of the memory limit for the hot days, the other half for questions.
@@ -150,12 +153,9 @@ class QueryEngine:
             now_us: what relative times stand on; the clock where it is left out.
         """
         now_us = self._clock.now_us() if now_us is None else now_us
-        floors = floors_of({name: one.floors for name, one in self._snapshots.items()}, scope.tenants)
-        question = ask(kind, parameters, Context(now_us, scope.tenants, self._settings.groups_max, floors))
-        table = table_of(question)
+        question, snapshot, events = await self._read(scope, (kind, parameters), now_us)
+        refuse_large(scope, question, events, now_us=now_us, bytes_max=self._settings.query_scan_bytes)
         if question.past is not None:
-            wanted = partial(snapshot_at, version=question.past.version, at_us=question.past.at_us)
-            snapshot = await asyncio.get_running_loop().run_in_executor(None, wanted, self._settings.lake, table)
             return await self._answered(
                 (scope, "as_of", question.kind, question.request, snapshot.version),
                 snapshot,
@@ -163,11 +163,37 @@ class QueryEngine:
             )
         return await self._answered(
             key_of(scope, question, since_of(scope, question, self._changes())),
-            self._snapshots[table],
+            snapshot,
             lambda run: question.answer(
                 NewestSource(scope, HotRun(scope, run, self._hot), self._rows, lambda: self._snapshots["events"])
             ),
         )
+
+    async def scan(self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int) -> Scan | None:
+        """What a question reads of the events; None where no job would answer it."""
+        question, _, events = await self._read(scope, (kind, parameters), now_us)
+        return scan_of(scope, question, events, now_us=now_us, bytes_max=self._settings.query_scan_bytes)
+
+    async def stored(self, scope: TenantScope, query_id: str, page: Page, span: Range) -> bytes:
+        """A page of the answer that a job gave in that range of time, see `serving.stored_answers`."""
+
+        def work(run: Run) -> bytes:
+            return stored_answer(query_id, page, lake_rows(scope, self._snapshots[ANSWERS], span), run)
+
+        # It may have been committed a moment ago.
+        await asyncio.get_running_loop().run_in_executor(None, self.refresh)
+        return await self._database.ask(work, owner=scope.tenants[0], timeout_s=self._settings.query_timeout_s)
+
+    async def _read(self, scope: TenantScope, asked: Asked, now_us: int) -> tuple[Question, Snapshot, Snapshot]:
+        """A question, the snapshot it is about, and that of the events where they answer it."""
+        floors = floors_of({name: one.floors for name, one in self._snapshots.items()}, scope.tenants)
+        question = ask(*asked, Context(now_us, scope.tenants, self._settings.groups_max, floors))
+        table = table_of(question)
+        snapshot = self._snapshots[table]
+        if question.past is not None:
+            wanted = partial(snapshot_at, version=question.past.version, at_us=question.past.at_us)
+            snapshot = await asyncio.get_running_loop().run_in_executor(None, wanted, self._settings.lake, table)
+        return question, snapshot, snapshot if table == "events" else self._snapshots["events"]
 
     async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
         """Several questions of the catalogue at one time, each answered or refused by itself."""
@@ -268,13 +294,10 @@ class QueryEngine:
             "journals": {journal: last committed sequence}}; versions are -1 before the first commit.
         """
         await asyncio.get_running_loop().run_in_executor(None, self.refresh)
-        events, dead = self._snapshots["events"], self._snapshots["dead_letters"]
-        counts, dead_counts = row_counts(scope, events), row_counts(scope, dead)
+        counts = {name: row_counts(scope, self._snapshots[name]) for name in ("events", "dead_letters")}
         return {
             "versions": {name: snapshot.version for name, snapshot in self._snapshots.items()},
-            "tenants": {
-                str(tenant): {"events": counts[tenant], "dead_letters": dead_counts[tenant]} for tenant in scope.tenants
-            },
+            "tenants": {str(tenant): {name: counts[name][tenant] for name in counts} for tenant in scope.tenants},
             "journals": self._readers["events"].transaction_versions(journals),
         }
 

@@ -19,11 +19,14 @@ from cluster.errors import HubError
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.query.kinds import ask
+from models.query.pages import Page
 from models.query.parameters import Parameters
 from models.query.source import Context
+from models.query.times import Range
 from serving.last_changes import ChangedDays
 from serving.query_answers import FOLLOWED, Answer, AnswerCache, AnswerKey, Asked, key_of, since_of, within_bounds
 from serving.query_port import QueryPort
+from serving.query_scan import Scan
 from serving.sql_job import SqlRows
 from serving.sql_request import SqlRequest
 
@@ -70,6 +73,12 @@ class QueryMemory:
         return self._cache.get(place.key) or await self._shared(
             place, lambda: self._engine.query(scope, kind, parameters, now_us=now_us)
         )
+
+    async def scan(self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int) -> Scan | None:
+        return await self._engine.scan(scope, kind, parameters, now_us=now_us)
+
+    async def stored(self, scope: TenantScope, query_id: str, page: Page, span: Range) -> bytes:
+        return await self._engine.stored(scope, query_id, page, span)
 
     async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
         """Kept answers, and the rest of the questions in one call."""

@@ -15,11 +15,14 @@ from cluster.clock import Clock, SystemClock
 from cluster.errors import HubError
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
+from models.query.pages import Page
 from models.query.parameters import Parameters
+from models.query.times import Range
 from serving.engine_line import Line, LineEnd, LineLost
 from serving.last_changes import ChangedDays
 from serving.query_answers import Answer, Asked
 from serving.query_engine import QueryEngine
+from serving.query_scan import Scan
 from serving.sql_job import SqlRows
 from serving.sql_request import SqlRequest
 
@@ -28,7 +31,8 @@ Answered = TypeVar("Answered")
 SWITCH_INTERVAL_S: Final = 0.0005
 
 _ASKED_OVER_LINE: Final = (
-    *("query", "batch", "search", "traces", "trace", "dead_letters", "sql", "catalog", "ledger_committed", "moved"),
+    *("query", "scan", "stored", "batch", "search", "traces", "trace", "dead_letters", "sql", "catalog"),
+    *("ledger_committed", "moved"),
 )
 
 
@@ -39,6 +43,12 @@ class QueryPort(Protocol):
         self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int | None = None
     ) -> Answer:
         """A question of the catalogue; `parameters` are (name, text) pairs as in a query string."""
+
+    async def scan(self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int) -> Scan | None:
+        """What a question reads of the events; None where no job would answer it."""
+
+    async def stored(self, scope: TenantScope, query_id: str, page: Page, span: Range) -> bytes:
+        """A page of the answer that a job gave in that range of time."""
 
     async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
         """Several questions in one call, each answered or refused by itself; the answers in their order."""
@@ -101,6 +111,14 @@ class QueryReplica:
     ) -> Answer | Refusal:
         return await _caught(self._engine.query(scope, kind, parameters, now_us=now_us))
 
+    async def scan(
+        self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int
+    ) -> Scan | Refusal | None:
+        return await _caught(self._engine.scan(scope, kind, parameters, now_us=now_us))
+
+    async def stored(self, scope: TenantScope, query_id: str, page: Page, span: Range) -> bytes | Refusal:
+        return await _caught(self._engine.stored(scope, query_id, page, span))
+
     async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
         return await self._engine.batch(scope, asked, now_us=now_us)
 
@@ -162,6 +180,14 @@ class RemoteQuery:
     ) -> Answer:
         answer: Answer = await self._asked("query", scope, kind, tuple(parameters), now_us=now_us)
         return answer
+
+    async def scan(self, scope: TenantScope, kind: str, parameters: Parameters, *, now_us: int) -> Scan | None:
+        found: Scan | None = await self._asked("scan", scope, kind, tuple(parameters), now_us=now_us)
+        return found
+
+    async def stored(self, scope: TenantScope, query_id: str, page: Page, span: Range) -> bytes:
+        body: bytes = await self._asked("stored", scope, query_id, page, span)
+        return body
 
     async def batch(self, scope: TenantScope, asked: Sequence[Asked], *, now_us: int) -> list[Answer | HubError]:
         answers: list[Answer | HubError] = await self._asked("batch", scope, tuple(asked), now_us=now_us)

@@ -44,7 +44,7 @@ class ScanProcess:
         """
         Args:
             scans: how many run at a time; others wait.
-            lake, threads, memory_bytes: as of `serving.lake_connection.connected`.
+            lake, threads, memory_bytes: as of `cluster.lake.duck.open_duck`.
         """
         self._arguments = (str(lake.absolute()), str(threads), str(memory_bytes))
         self._scans = scans

@@ -16,8 +16,8 @@ from typing import Any
 
 import duckdb
 
-from models.query.sql import Fragment
-from serving.lake_connection import connected, selected
+from cluster.lake.duck import open_duck
+from models.query.sql import Fragment, Result
 
 # A statement, and the seconds it may take.
 Job = tuple[Fragment, float]
@@ -48,6 +48,12 @@ def _reply(cursor: duckdb.DuckDBPyConnection, sql: Fragment, timeout_s: float) -
         watch.cancel()
 
 
+def selected(cursor: duckdb.DuckDBPyConnection, sql: Fragment) -> Result:
+    """The rows of one SELECT."""
+    rows = cursor.execute(sql.text, list(sql.parameters)).fetchall()
+    return Result(tuple(column[0] for column in cursor.description or ()), rows)
+
+
 def step_back() -> None:
     """Take the processor only when nobody else wants it, and half of the cores: a scan streams through the caches of
     those beside it, however idle its class is."""
@@ -61,7 +67,7 @@ def step_back() -> None:
 def main(lake: Path, threads: int, memory_bytes: int, descriptors: list[int]) -> None:
     """Entry point of the process: a thread for each pipe, one limit of memory for all."""
     step_back()
-    connection = connected(lake, threads=threads, memory_bytes=memory_bytes)
+    connection = open_duck(lake, threads=threads, memory_bytes=memory_bytes)
     lines = [(Connection(one), connection.cursor()) for one in descriptors]
     for line in lines[1:]:
         threading.Thread(target=serve, args=line, daemon=True).start()

@@ -41,7 +41,7 @@ def _view(scope: TenantScope, snapshot: Snapshot) -> SqlView:
         return SqlView(empty_rows(snapshot.table).text, (), snapshot.version)
     # Columns by name: the reader has more of its own, the path of each row's file among them.
     columns = ", ".join(TABLES[snapshot.table].full_schema.names)
-    # Files are pruned by tenant already; the condition stands all the same, as in serving/relations.py.
+    # Files are pruned by tenant already; the condition stands all the same, as in models/query/seen.py.
     condition = f"tenant_id IN ({_texts(scope.tenants)})"
     if scope.project_id is not None:
         condition += f" AND project_id = {text_literal(scope.project_id)}"

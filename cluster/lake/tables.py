@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 
 from cluster.contract.columns import DEAD_LETTER_SCHEMA, EVENT_SCHEMA, ROLLUP_DIMENSIONS, ROLLUP_SCHEMA
 from cluster.contract.found import FOUND_SCHEMA
+from cluster.contract.told import ANSWER_SCHEMA
 
 PARTITION_COLUMNS: Final = ("tenant_id", "event_date")
 _PARTITION_FIELDS: Final = (
@@ -89,8 +90,17 @@ TABLES: Final[dict[str, Table]] = {
         dictionary=("detector", "severity", "state", "entity", "dimensions"),
         sort=("started_at", "anomaly_id"),
     ),
+    "answers": Table(
+        name="answers",
+        schema=ANSWER_SCHEMA,
+        time_column="told_at",
+        dictionary=("query_id", "project_id", "told_at", "member"),
+        sort=("told_at", "query_id", "place"),
+    ),
 }
 
+# What jobs answered (pipelines/answer_query.py); no seal has files for it.
+ANSWERS: Final = "answers"
 # The table that records every seal, committed last: a sequence found here is in all other tables as well.
 ANCHOR: Final = "events"
 

@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, Table, Text
 
 from cluster.clock import Clock
 from cluster.metadata.engine import Database, Migration
+from cluster.metadata.query_tables import QUERY_JOBS
 from cluster.settings import Settings
 
 _metadata = MetaData()
@@ -306,6 +307,7 @@ MIGRATIONS: Final = (
                 PRIMARY KEY (tenant_id, anomaly_id))""",
         ),
     ),
+    QUERY_JOBS,
 )
 
 

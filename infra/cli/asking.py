@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Final
 
 import typer
 
 from infra.cli.administration import KeyOption, UrlOption
 from infra.cli.client import HubHttp
+from infra.cli.following import answer_of
 from infra.cli.running import DataOption
 from infra.cli.tables import form_of, show
 
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+JobOption = Annotated[bool, typer.Option("--job", help="Run it as a job, as large ones are anyway, and follow it.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="CSV instead of a table.")]
 
 
@@ -67,6 +70,7 @@ def query(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE: any other parameter of the kind; may be repeated.")
     ] = None,
+    as_job: JobOption = False,
     data: DataOption = None,
     url: UrlOption = "",
     key: KeyOption = "",
@@ -89,12 +93,12 @@ def query(
     for name, value in pairs:
         if value:
             body.setdefault(name, []).append(value)
-    response = HubHttp.of(data, url=url, key=key).send("POST", "/api/v1/query", json=body)
+    text = answer_of(HubHttp.of(data, url=url, key=key), body, as_job=as_job)
     if as_json:
         # As it came: with tier and version, and with every digit of money.
-        print(response.text)
+        print(text)
         return
-    answer = response.json()
+    answer = json.loads(text)
     rows = rows_of(answer)
     if not as_csv:
         shown = next((_SHOWN[name] for name in _SHOWN if name in answer), None)

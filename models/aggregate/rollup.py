@@ -7,7 +7,7 @@ rounding. A partial of one event is a row like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -44,7 +44,12 @@ ROLLED_COLUMNS: Final = (
 )
 STATE_COLUMNS: Final = tuple(name for name in ROLLUP_SCHEMA.names if name not in ROLLUP_KEYS)
 
-_COUNT_COLUMNS: Final = tuple(name for name in STATE_COLUMNS if name.endswith("_count"))
+# What states of another name are made from.
+_INPUTS: Final[dict[str, set[str]]] = {
+    "cache_hit_count": {"cache_status"},
+    "users_sketch": {"user_id"},
+    "sessions_sketch": {"session_id"},
+}
 # What a partial row can hold: decimal(18,9) and int64.
 _NANO_USD_MAX: Final = 10**18 - 1
 _TOKENS_MAX: Final = 2**63 - 1
@@ -66,59 +71,109 @@ def roll(batch: pa.RecordBatch | pa.Table, window_us: int) -> pa.Table:
     occurred_us = _column(batch, "occurred_at").cast(pa.int64()).to_numpy()
     windows = pa.array(occurred_us // window_us * window_us)
     dimensions = {name: _column(batch, name) for name in ROLLUP_DIMENSIONS}
-    counted = _column(batch, "counted").to_numpy()
-    money = nano_usd(_column(batch, "cost_usd")) * _has(counted, event.COUNTED_COST)
-    groups = split_overflowing(group([windows, *dimensions.values()]), money, _NANO_USD_MAX)
-
+    groups, columns = _reduced(batch, (windows, *dimensions.values()), STATE_COLUMNS)
     firsts = groups.firsts
-    columns: Columns = {"window_start": windows.take(firsts).cast(INSTANT)}
+    columns["window_start"] = windows.take(firsts).cast(INSTANT)
     columns |= {name: plain(column.take(firsts)) for name, column in dimensions.items()}
-    columns |= _counts(batch, counted, groups)
-    told = _has(counted, event.COUNTED_TOKENS)
-    for name in TOKEN_FIELDS:
-        columns[name] = pa.array(groups.total(_column(batch, name).fill_null(0).to_numpy() * told))
-    columns["cost_usd"] = money_of(groups.total(money))
-    latency = _column(batch, "latency_ms").fill_null(np.nan).to_numpy()
-    columns |= _durations(groups, "latency", latency, _has(counted, event.COUNTED_LATENCY))
-    ttft = _column(batch, "ttft_ms").fill_null(np.nan).to_numpy()
-    columns |= _durations(groups, "ttft", ttft, _has(counted, event.COUNTED_TTFT))
-    columns["users_sketch"] = sketches_of(groups, _column(batch, "user_id"))
-    columns["sessions_sketch"] = sketches_of(groups, _column(batch, "session_id"))
     return pa.table([columns[name] for name in ROLLUP_SCHEMA.names], schema=ROLLUP_SCHEMA)
 
 
-def merge(tables: Sequence[pa.Table], *, keys: Sequence[str] = ROLLUP_KEYS) -> pa.Table:
-    """Partials merged by `keys`: a table of the key columns and all state columns of ROLLUP_SCHEMA.
+def roll_by(rows: pa.Table, *, keys: Sequence[str], states: Sequence[str]) -> pa.Table:
+    """Partial rows of events by any columns: those columns, then the states, ready for `merge`.
 
     Args:
-        tables: partials with at least `keys` and the state columns, as ROLLUP_SCHEMA types them or castable to it.
-        keys: any of their columns, ROLLUP_SCHEMA's or others such as `tenant_id`; fewer keys, coarser groups.
+        rows: at least one, with `keys` and what `inputs_of` names, as EVENT_SCHEMA types it.
+        states: some of STATE_COLUMNS.
     """
-    names = (*keys, *STATE_COLUMNS)
+    whole = rows.combine_chunks()
+    groups, columns = _reduced(whole, [_column(whole, name) for name in keys], states)
+    columns |= {name: _column(whole, name).take(groups.firsts) for name in keys}
+    names = (*keys, *states)
+    return pa.table([columns[name] for name in names], schema=_schema(whole, names))
+
+
+def inputs_of(states: Sequence[str]) -> tuple[str, ...]:
+    """Columns of events that some states are made from, sorted."""
+    found = {"counted"}
+    for state in states:
+        prefix, _, rest = state.partition("_")
+        if prefix in ("latency", "ttft") and rest:
+            found.add(f"{prefix}_ms")
+        elif prefix == "guardrail":
+            found |= {"kind", "guardrail_action"}
+        else:
+            found |= _INPUTS.get(state, {state} if state in (*TOKEN_FIELDS, "cost_usd") else set())
+    return tuple(sorted(found))
+
+
+def merge(
+    tables: Sequence[pa.Table], *, keys: Sequence[str] = ROLLUP_KEYS, states: Sequence[str] = STATE_COLUMNS
+) -> pa.Table:
+    """Partials merged by `keys`: a table of the key columns and the state columns.
+
+    Args:
+        tables: partials with at least `keys` and `states`, as ROLLUP_SCHEMA types them or castable to it.
+        keys: any of their columns, ROLLUP_SCHEMA's or others such as `tenant_id`; fewer keys, coarser groups.
+        states: those of ROLLUP_SCHEMA that are kept.
+    """
+    names = (*keys, *states)
     filled = [table.select(names).cast(_schema(table, names)) for table in tables if table.num_rows]
     if not filled:
         return (_schema(tables[0], names) if tables else _schema(ROLLUP_SCHEMA.empty_table(), names)).empty_table()
     whole = pa.concat_tables(filled)
     partials = {name: _column(whole, name) for name in names}
     groups = group([partials[name] for name in keys]) if keys else group([pa.nulls(whole.num_rows)])
-    groups = split_overflowing(groups, nano_usd(partials["cost_usd"]), _NANO_USD_MAX)
-    for name in TOKEN_FIELDS:
+    if "cost_usd" in states:
+        groups = split_overflowing(groups, nano_usd(partials["cost_usd"]), _NANO_USD_MAX)
+    for name in (one for one in TOKEN_FIELDS if one in states):
         groups = split_overflowing(groups, partials[name].to_numpy(), _TOKENS_MAX)
-
-    firsts = groups.firsts
-    columns: Columns = {name: partials[name].take(firsts) for name in keys}
-    for name in (*_COUNT_COLUMNS, *TOKEN_FIELDS, "latency_ms_sum", "ttft_ms_sum"):
-        columns[name] = pa.array(groups.total(partials[name].to_numpy()))
-    columns["cost_usd"] = money_of(groups.total(nano_usd(partials["cost_usd"])))
-    lowest = groups.smallest(partials["latency_ms_min"].fill_null(np.inf).to_numpy())
-    highest = groups.largest(partials["latency_ms_max"].fill_null(-np.inf).to_numpy())
-    columns["latency_ms_min"] = pa.array(lowest, mask=np.isinf(lowest))
-    columns["latency_ms_max"] = pa.array(highest, mask=np.isinf(highest))
-    columns |= _histograms_merged(groups, partials, "latency")
-    columns |= _histograms_merged(groups, partials, "ttft")
-    columns["users_sketch"] = sketches_merged(groups, partials["users_sketch"])
-    columns["sessions_sketch"] = sketches_merged(groups, partials["sessions_sketch"])
+    columns: Columns = {name: partials[name].take(groups.firsts) for name in keys}
+    for name in states:
+        if name not in columns:
+            columns |= _state_merged(groups, partials, name)
     return pa.table([columns[name] for name in names], schema=whole.schema)
+
+
+def _state_merged(groups: Groups, partials: Columns, name: str) -> Columns:
+    """One state of each group; both columns of a histogram."""
+    if name == "cost_usd":
+        return {name: money_of(groups.total(nano_usd(partials[name])))}
+    if name == "latency_ms_min":
+        lowest = groups.smallest(partials[name].fill_null(np.inf).to_numpy())
+        return {name: pa.array(lowest, mask=np.isinf(lowest))}
+    if name == "latency_ms_max":
+        highest = groups.largest(partials[name].fill_null(-np.inf).to_numpy())
+        return {name: pa.array(highest, mask=np.isinf(highest))}
+    if name.endswith(("_buckets", "_bucket_counts")):
+        return _histograms_merged(groups, partials, name.partition("_")[0])
+    if name.endswith("_sketch"):
+        return {name: sketches_merged(groups, partials[name])}
+    return {name: pa.array(groups.total(partials[name].to_numpy()))}
+
+
+def _reduced(
+    batch: pa.RecordBatch | pa.Table, keys: Sequence[pa.Array], states: Sequence[str]
+) -> tuple[Groups, Columns]:
+    """Groups of rows with equal keys that hold the money of the batch, and their states; others may come along."""
+    counted = _column(batch, "counted").to_numpy()
+    groups = group(keys)
+    columns: Columns = {}
+    if "cost_usd" in states:
+        money = nano_usd(_column(batch, "cost_usd")) * _has(counted, event.COUNTED_COST)
+        groups = split_overflowing(groups, money, _NANO_USD_MAX)
+        columns["cost_usd"] = money_of(groups.total(money))
+    columns |= _counts(batch, counted, groups, states)
+    told = _has(counted, event.COUNTED_TOKENS)
+    for name in (one for one in TOKEN_FIELDS if one in states):
+        columns[name] = pa.array(groups.total(_column(batch, name).fill_null(0).to_numpy() * told))
+    for prefix, bit in (("latency", event.COUNTED_LATENCY), ("ttft", event.COUNTED_TTFT)):
+        if any(name.startswith(f"{prefix}_") for name in states):
+            values = _column(batch, f"{prefix}_ms").fill_null(np.nan).to_numpy()
+            columns |= _durations(groups, prefix, values, _has(counted, bit))
+    for name, members in (("users_sketch", "user_id"), ("sessions_sketch", "session_id")):
+        if name in states:
+            columns[name] = sketches_of(groups, _column(batch, members))
+    return groups, columns
 
 
 def coarsen(table: pa.Table, window_us: int, *, keys: Sequence[str] = ROLLUP_KEYS) -> pa.Table:
@@ -134,23 +189,25 @@ def coarsen(table: pa.Table, window_us: int, *, keys: Sequence[str] = ROLLUP_KEY
     return merge([table.set_column(place, ROLLUP_SCHEMA.field("window_start"), windows)], keys=keys)
 
 
-def _counts(batch: pa.RecordBatch | pa.Table, counted: Ints, groups: Groups) -> Columns:
+def _counts(batch: pa.RecordBatch | pa.Table, counted: Ints, groups: Groups, states: Sequence[str]) -> Columns:
     def tally(rows: Mask) -> pa.Array:
         return pa.array(groups.total(rows))
 
-    evaluations = _is_in(_column(batch, "kind"), (event.GUARDRAIL_KIND,))
-    lookups = _has(counted, event.COUNTED_CACHE)
-    return {
-        "event_count": tally(np.ones(batch.num_rows, dtype=np.bool_)),
-        "request_count": tally(_has(counted, event.COUNTED_REQUEST)),
-        "error_count": tally(_has(counted, event.COUNTED_ERROR)),
-        "guardrail_count": tally(evaluations),
-        "guardrail_block_count": tally(
-            evaluations & _is_in(_column(batch, "guardrail_action"), event.BLOCKING_ACTIONS)
+    rows_of: dict[str, Callable[[], Mask]] = {
+        "event_count": lambda: np.ones(batch.num_rows, dtype=np.bool_),
+        "request_count": lambda: _has(counted, event.COUNTED_REQUEST),
+        "error_count": lambda: _has(counted, event.COUNTED_ERROR),
+        "guardrail_count": lambda: _is_in(_column(batch, "kind"), (event.GUARDRAIL_KIND,)),
+        "guardrail_block_count": lambda: (
+            _is_in(_column(batch, "kind"), (event.GUARDRAIL_KIND,))
+            & _is_in(_column(batch, "guardrail_action"), event.BLOCKING_ACTIONS)
         ),
-        "cache_lookup_count": tally(lookups),
-        "cache_hit_count": tally(lookups & _is_in(_column(batch, "cache_status"), event.CACHE_HITS)),
+        "cache_lookup_count": lambda: _has(counted, event.COUNTED_CACHE),
+        "cache_hit_count": lambda: (
+            _has(counted, event.COUNTED_CACHE) & _is_in(_column(batch, "cache_status"), event.CACHE_HITS)
+        ),
     }
+    return {name: tally(rows()) for name, rows in rows_of.items() if name in states}
 
 
 def _durations(groups: Groups, prefix: str, values: Floats, counted: Mask) -> Columns:

@@ -70,11 +70,16 @@ class Question:
 
     def answer(self, source: Source) -> dict[str, Any]:
         """The answer without `version`; `expired_before` where rows it asks for may have expired."""
+        return self.execute(self.request, self.plans, source) | self.expired
+
+    @property
+    def expired(self) -> dict[str, Any]:
+        """`{"expired_before"}` where rows it asks for may have expired."""
         spans: list[Range | None] = [span for plan in self.plans for span in plan.ranges]
         told: dict[str, Any] = {}
         for span in spans or [getattr(self.request, "span", None)]:
             told |= gone(span, self.floors, from_rollups=self.from_rollups)
-        return self.execute(self.request, self.plans, source) | told
+        return told
 
 
 def ask(kind: str, parameters: Parameters, context: Context) -> Question:

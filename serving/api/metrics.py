@@ -10,11 +10,15 @@ from fastapi.responses import Response
 
 from cluster.errors import BodyUnreadable, RequestInvalid
 from models.query.kinds import KIND_NAMES
+from serving.api.queries import submitted
 from serving.api.reading import asked, parameters, passing, port, told
+from serving.auth.principal import Principal
 from serving.auth.roles import Permission
 from serving.limits import Bodies
-from serving.query_answers import Answer
+from serving.query_answers import Answer, Asked
 from serving.query_batch import BATCH, QUESTIONS_MAX, Batch, parse_batch, parse_question
+from serving.query_port import QueryPort
+from serving.query_scan import Scan, ScanTooLarge
 
 router = APIRouter(prefix="/api/v1", tags=["reading"])
 
@@ -96,7 +100,8 @@ _QUESTION: Final = {
 async def post_query(request: Request) -> Response:
     """Any question of the catalogue as one JSON object: `{"kind": "top", "measure": ["cost_usd"], ...}`.
 
-    `{"kind": "batch", "queries": [...]}` asks several, each answered or refused by itself.
+    `{"kind": "batch", "queries": [...]}` asks several, each answered or refused by itself. One that reads more events
+    than one node scans is answered 202 with the job that will answer it.
     """
     state = request.app.state
     principal = await state.authorise(request, Permission.READ)
@@ -114,4 +119,19 @@ async def post_query(request: Request) -> Response:
         text, etag = await batch.answer(parse_batch(question), state.clock.now_us())
         return told(request, Answer(text, 0, etag)) if etag else passing(text)
     kind, pairs = parse_question(question)
-    return told(request, await query.query(principal.scope, kind, pairs))
+    try:
+        wanted = await _wanted_job(request, principal, (kind, pairs))
+        if wanted is None:
+            return told(request, await query.query(principal.scope, kind, pairs))
+    except ScanTooLarge as error:
+        wanted = error.scan
+    return submitted(await state.query_jobs.submit(principal, kind, pairs, wanted))
+
+
+async def _wanted_job(request: Request, principal: Principal, question: Asked) -> Scan | None:
+    """What the question reads, where the caller prefers a job (RFC 7240) and one would answer it."""
+    preferred = {text.strip().lower() for text in request.headers.get("prefer", "").split(",")}
+    if "respond-async" not in preferred:
+        return None
+    query: QueryPort = request.app.state.query
+    return await query.scan(principal.scope, *question, now_us=request.app.state.clock.now_us())

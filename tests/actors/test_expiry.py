@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from actors.accounts import settle
@@ -18,18 +19,20 @@ from actors.rollover import COARSE, Rollover
 from cluster.errors import RequestInvalid
 from cluster.lake.commit import TableWriter
 from cluster.lake.counts import CommittedCounts
-from cluster.lake.tables import TABLES
+from cluster.lake.stage import stage
+from cluster.lake.tables import ANSWERS, TABLES
 from cluster.retention import Retention
 from cluster.tenancy import TenantId, TenantScope
 from models.query.times import DAY_US, HOUR_US, MINUTE_US, format_instant
 from tests.actors.test_rollover import totals
-from tests.serving.small_lake import Lake, event
+from tests.serving.small_lake import Lake, at, event
 
 KEPT = {
     "alpha": Retention(hot_days=30, warm_days=90, cold_days=365),
     "brief": Retention(hot_days=5, warm_days=5, cold_days=10),
 }
 DAYS, STEP = 400, 8
+ANSWER_DAYS = 7
 TIERS = {"events": "hot_days", "rollup_1m": "hot_days", "rollup_1h": "warm_days", "rollup_1d": "cold_days"}
 
 
@@ -45,7 +48,9 @@ class Ages:
         # The lake's own writers commit through the same handles.
         self.lake._writers = writers
         self.rollover = Rollover(self.lake.settings, writers, clock=self.lake.clock)
-        self.expiry = Expiry(writers, self.rollover, lambda: KEPT, default=Retention(), clock=self.lake.clock)
+        self.expiry = Expiry(
+            writers, self.rollover, lambda: KEPT, default=Retention(), clock=self.lake.clock, answer_days=ANSWER_DAYS
+        )
         self.numbers = 0
 
     def send(self, tenant: str, at_us: int) -> None:
@@ -208,3 +213,21 @@ def test_a_coarser_form_never_goes_first() -> None:
     for bad in ((0, 90, 365), (30, 20, 365), (-1, 1, 1), (1, 1, 10**6)):
         with pytest.raises(RequestInvalid):
             Retention(hot_days=bad[0], warm_days=bad[1], cold_days=bad[2]).check()
+
+
+def test_answers_of_jobs_leave_with_their_age_and_no_later_than_the_events(tmp_path: Path) -> None:
+    ages = Ages(tmp_path)
+    writer, lake = ages.lake._writers[ANSWERS], ages.lake.settings.lake
+    today_us = ages.lake.clock.now_us()
+    for tenant in ("alpha", "brief"):
+        rows = pa.Table.from_pylist(
+            [{"query_id": "q", "told_at": at(today_us), "place": 0, "member": "rows", "content": "{}"}],
+            schema=TABLES[ANSWERS].schema,
+        )
+        writer.append(stage(lake, TABLES[ANSWERS], rows, tenant_id=tenant, token=f"query-{tenant}"), {tenant: 1})
+    left = {"alpha": ANSWER_DAYS, "brief": KEPT["brief"].hot_days}
+    for day in range(1, ANSWER_DAYS + 3):
+        ages.lake.clock.advance(DAY_US / 1_000_000)
+        ages.upkeep()
+        held = {str(file["partition.tenant_id"]) for file in writer.active_files()}
+        assert held == {tenant for tenant, days in left.items() if day <= days}

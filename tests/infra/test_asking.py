@@ -21,6 +21,9 @@ class Door(HTTPServer):
     """A hub that answers one thing and remembers what it was asked."""
 
     asked: Any = None
+    preferred: str = ""
+    # States of a job as they are told one after the other; none where questions are answered at once.
+    jobs: tuple[bytes, ...] | list[bytes] = ()
     answer: bytes = b'{"tier":"rollup_1m","rows":[{"group":{"model":"m"},"values":{"cost_usd":0.100000000000000001}}]}'
 
 
@@ -29,11 +32,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(200)
+        self.server.preferred = self.headers.get("prefer", "")
+        if self.server.jobs:
+            self.reply(202, self.server.jobs[0], {"location": "/api/v1/queries/q"})
+        else:
+            self.reply(200, self.server.answer, {})
+
+    def do_GET(self) -> None:
+        assert self.path == "/api/v1/queries/q"
+        self.reply(200, self.server.jobs.pop(0), {})
+
+    def reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
         self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(self.server.answer)))
+        self.send_header("content-length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(self.server.answer)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         return
@@ -78,6 +94,27 @@ def test_words_stand_for_what_the_kind_asks_first(door: Door) -> None:
 def test_json_is_the_answer_as_it_came_and_csv_its_rows(door: Door) -> None:
     assert asked(door, "aggregate", "cost_usd", "--json").strip() == door.answer.decode()
     assert asked(door, "aggregate", "cost_usd", "--csv").splitlines()[0] == "model,cost_usd"
+
+
+def job(state: str, rows: int, **more: Any) -> bytes:
+    progress = {"files": [0, 3], "rows": [rows, 1_000], "bytes": [0, 9], "nodes": 2}
+    return json.dumps({"query_id": "q", "state": state, "reason": "large", "progress": progress, **more}).encode()
+
+
+def test_a_job_is_followed_to_its_answer_and_a_failed_one_fails(door: Door) -> None:
+    url = ("--url", f"http://127.0.0.1:{door.server_port}", "--key", "k")
+    words = ["query", "top", "cost_usd", "--group-by", "attributes.team", "--job", "--json", *url]
+    done = job("done", 1_000)[:-1] + b',"answer":' + door.answer + b"}"
+    door.jobs = [job("queued", 0), job("running", 400), done]
+    told = CliRunner().invoke(build("query"), words)
+    assert told.exit_code == 0, told.output
+    assert told.stdout.strip() == door.answer.decode() and door.preferred == "respond-async"
+    assert (
+        "runs as a job: large" in told.stderr and "running: 400 of 1,000 events, 0 of 3 files on 2 nodes" in told.stderr
+    )
+    door.jobs = [job("failed", 400, error={"code": "job_lost", "detail": "its process ended", "hint": "Ask again."})]
+    told = CliRunner().invoke(build("query"), words)
+    assert told.exit_code == 1 and "query q failed: its process ended (job_lost)" in str(told.exception)
 
 
 def test_help_names_every_kind_and_a_setting_needs_a_value(tmp_path: Path) -> None:

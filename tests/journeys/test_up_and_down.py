@@ -48,6 +48,29 @@ def test_up_kill_the_head_and_down(hub: LocalHub) -> None:
     assert status["phase"] == "ready"
     assert status["health"]["status"] == "ok"
 
+    # A question as a job: Ray's job API, Ray Data, the committer, and the table of answers.
+    words = (
+        "aggregate",
+        "event_count",
+        "--group-by",
+        "attributes.team",
+        "--from",
+        "2025-12-31T00:00:00Z",
+        "--to",
+        "-1d",
+    )
+    wanted = [{"group": {"attributes.team": None}, "values": {"event_count": 1}}]
+
+    def told(*how: str) -> list[object]:
+        asked = hub.command("query", "--json", *how, *words)
+        assert asked.returncode == 0, asked.stderr
+        rows: list[object] = json.loads(asked.stdout)["rows"]
+        return rows
+
+    # A job reads the version that the engine knows when it is asked.
+    assert processes.wait_until(lambda: told() == wanted, deadline_s=RECOVERY_LIMIT_S, every_s=0.2)
+    assert told("--job") == wanted
+
     # Acknowledged an instant before the stop: it has to be in the table all the same.
     assert hub.status_of("/api/v1/events", _event("last")) == 202
     sessions = [*hub.sessions(), first.ray_pid]

@@ -25,6 +25,9 @@ DOORS = {
     ("GET", "/api/v1/prices"): "read",
     ("GET", "/api/v1/costs"): "read",
     ("GET", "/metrics"): "read",
+    ("GET", "/api/v1/queries"): "read",
+    ("GET", "/api/v1/queries/aaaaaaaaaaaa"): "read",
+    ("DELETE", "/api/v1/queries/aaaaaaaaaaaa"): "read",
     ("GET", "/api/v1/detectors"): "anomalies",
     ("POST", "/api/v1/score"): "anomalies",
     ("GET", "/api/v1/anomalies"): "anomalies",
@@ -83,6 +86,7 @@ def test_each_door_takes_the_keys_that_carry_its_permission_and_no_other(matrix:
 def test_every_route_of_ours_is_in_the_matrix_or_open(matrix: Hub) -> None:
     known = {
         path.replace("anomalies/aaaaaaaaaaaa", "anomalies/{anomaly_id}")
+        .replace("queries/aaaaaaaaaaaa", "queries/{query_id}")
         .replace("aaaaaaaaaaaa", "{key_id}")
         .replace("/default/", "/{tenant_id}/")
         for _, path in DOORS
