@@ -120,6 +120,8 @@ class Finder:
         # Version up to which all rows were compared; lost with the file, all are compared again.
         self._known: int = orjson.loads(self._kept.read_bytes())["version"] if self._kept.exists() else 0
         self._left: dict[Partition, _Left] = defaultdict(_Left)
+        # Version up to which the search under way looks.
+        self._reached = self._known
         self._next_s = clock.monotonic_s() + settings.repeats_s
         self.removed = 0
 
@@ -171,15 +173,13 @@ class Finder:
         """The search is over; the next one waits, longer where this one took long."""
         now_s = self._clock.monotonic_s()
         self._next_s = now_s + max(self._settings.repeats_s, _SHARE * (now_s - moment.began_s))
-        self._known = moment.version
+        self._known = self._reached
         if not self._left:
-            replace(self._kept, orjson.dumps({"version": moment.version}))
+            replace(self._kept, orjson.dumps({"version": self._reached}))
 
     def _arrived(self, moment: Moment) -> dict[Partition, tuple[str, ...]]:
         """Files of events that brought rows since the last search, of days that are whole."""
-        # A table that stands at an earlier version was restored: nothing is known of it.
-        is_known = self._known <= moment.version
-        came = arrivals(self._root, self._known + 1, moment.version) if is_known else None
+        came = self._came(moment)
         paths: dict[Partition, set[str]] = defaultdict(set)
         for partition, path in came or ():
             paths[partition].add(path)
@@ -195,6 +195,26 @@ class Finder:
             for one, found in paths.items()
             if found and one in moment.days and day_start_us(one[1]) // DAY_US >= moment.floors.get(one[0], 0)
         }
+
+    def _came(self, moment: Moment) -> list[tuple[Partition, str]] | None:
+        """Files that brought rows, of so many versions as one search looks at; None where the log does not tell."""
+        self._reached = moment.version
+        # A table that stands at an earlier version was restored: nothing is known of it.
+        if self._known > moment.version:
+            return None
+        found: list[tuple[Partition, str]] = []
+        rows = 0
+        for version in range(self._known + 1, moment.version + 1):
+            told = arrivals(self._root, version, version)
+            if told is None:
+                return None
+            found += told
+            rows += sum(_row_count(self._root / path) for _, path in told)
+            if rows >= _ROWS:
+                # The rest waits for the next search: rolling up and compacting come in between.
+                self._reached = version
+                break
+        return found
 
     def _repeated(self, paths: tuple[str, ...], day: Day) -> tuple[Keys, Minutes, bool]:
         """Keys of ids that are there twice, ascending, the minutes in which they may be, and whether these are all."""
@@ -282,6 +302,11 @@ def _among(keys: Keys, sorted_keys: Keys) -> npt.NDArray[np.bool_]:
     places[places == sorted_keys.size] = 0
     found: npt.NDArray[np.bool_] = sorted_keys[places] == keys
     return found
+
+
+def _row_count(path: Path) -> int:
+    """Rows of a file; 0 where it is gone."""
+    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
 
 
 def _parts(root: Path, paths: tuple[str, ...]) -> Iterator[list[str]]:
