@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from models.anomaly.calibrated import tail_arrays, tail_of
 from models.anomaly.scores import Arrays
@@ -19,7 +20,16 @@ from models.anomaly.series import Floats
 from models.anomaly.tails import Tail
 from models.anomaly.trace_graph import Graphs, Places
 from models.anomaly.trace_ratios import by_trace, dead, judged_alone, log_mean, more_calls, more_in_all, slower, stuck
-from models.anomaly.trace_scores import ROOT_TRACES_MIN, Evidence, TraceScores, highest_of, root_labels, scored
+from models.anomaly.trace_scores import (
+    Evidence,
+    TraceScores,
+    calibration_rows,
+    highest_of,
+    judged_rows,
+    root_arrays,
+    root_tails,
+    scored,
+)
 from models.anomaly.trace_structure import Structure
 
 # Kinds of evidence that are ratios; of the others, surprisals, the largest of a trace counts.
@@ -79,52 +89,45 @@ class Odds:
             NotEnoughData: too few traces.
         """
         raw, _ = _of_traces(found, graphs)
-        label = root_labels(graphs)
-        frequent = np.flatnonzero(np.bincount(label[label >= 0]) >= ROOT_TRACES_MIN)
-        roots = (-1, *frequent.tolist())
-        chosen = [label >= 0 if root < 0 else label == root for root in roots]
+        chosen = calibration_rows(graphs)
+        roots = tuple(root for root, _ in chosen)
         tails = tuple(
-            {name: Tail.fit(column[own]) for name, column in zip(found, raw.T, strict=True)} for own in chosen
+            {name: Tail.fit(column[own]) for name, column in zip(found, raw.T, strict=True)} for _, own in chosen
         )
         # So many traces cannot tell what is rarer still.
-        most = float(np.log(2.0 * (np.count_nonzero(chosen[0]) + 1)))
-        believed = _believed((roots, tails, most), tuple(found), raw, label)
+        most = float(np.log(2.0 * (np.count_nonzero(chosen[0][1]) + 1)))
+        believed = _believed((tails, most), tuple(found), raw, judged_rows(graphs, roots))
         return Odds(roots, tails, Tail.fit(_odds(believed, tuple(found))), most)
 
     def judge(self, found: Evidence, graphs: Graphs) -> TraceScores:
         """See `Heads.judge`; evidence is what is believed of each."""
         raw, place = _of_traces(found, graphs)
-        believed = _believed((self.roots, self.tails, self.most), tuple(found), raw, root_labels(graphs))
+        believed = _believed((self.tails, self.most), tuple(found), raw, judged_rows(graphs, self.roots))
         names = tuple(found)
         return scored(graphs, self.fused.surprise(_odds(believed, names)), (names, believed, place))
 
     def arrays(self) -> Arrays:
         """For `restore`."""
-        told: Arrays = {"roots": np.array(self.roots), "most": np.array(self.most)}
-        told |= tail_arrays(self.fused, "odds")
-        for number, tails in enumerate(self.tails):
-            for name, tail in tails.items():
-                told |= tail_arrays(tail, f"head.{number}.{name}")
-        return told
+        told = root_arrays(self.roots, self.tails) | tail_arrays(self.fused, "odds")
+        return told | {"most": np.array(self.most)}
 
     @staticmethod
     def restore(arrays: Arrays, names: list[str]) -> Odds:
         """Inverse of `arrays`."""
-        roots = tuple(arrays["roots"].tolist())
-        numbers = range(len(roots))
-        tails = tuple({name: tail_of(arrays, f"head.{number}.{name}") for name in names} for number in numbers)
+        roots, tails = root_tails(arrays, names)
         return Odds(roots, tails, tail_of(arrays, "odds"), float(arrays["most"]))
 
 
 def _believed(
-    kept: tuple[tuple[int, ...], tuple[dict[str, Tail], ...], float], names: tuple[str, ...], raw: Floats, label: Places
+    kept: tuple[tuple[dict[str, Tail], ...], float],
+    names: tuple[str, ...],
+    raw: Floats,
+    judged: list[npt.NDArray[np.bool_]],
 ) -> Floats:
     """(t, heads) logarithms of ratios that calibration time bears out."""
-    roots, by_root, most = kept
+    by_root, most = kept
     told = np.zeros_like(raw)
-    which = np.where(np.isin(label, roots), label, -1)
-    for root, tails in zip(roots, by_root, strict=True):
-        own = which == root
+    for own, tails in zip(judged, by_root, strict=True):
         for column, name in enumerate(names):
             surprisal = tails[name].surprise(raw[own, column])
             # Of what is broken any surprisal up to the largest that can be told is as likely.

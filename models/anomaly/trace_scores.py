@@ -134,44 +134,35 @@ class Heads:
             NotEnoughData: too few traces.
         """
         highest, _ = highest_of(evidence, graphs)
-        label = root_labels(graphs)
-        frequent = np.flatnonzero(np.bincount(label[label >= 0]) >= ROOT_TRACES_MIN)
-        roots = (-1, *frequent.tolist())
-        tails, fused = [], []
-        for root in roots:
-            own = highest[label >= 0 if root < 0 else label == root]
+        roots, tails, fused = [], [], []
+        for root, rows in calibration_rows(graphs):
+            own = highest[rows]
+            roots.append(root)
             tails.append({name: Tail.fit(raw) for name, raw in zip(evidence, own.T, strict=True)})
             fused.append(Tail.fit(_surprise(tails[-1], own).max(axis=1)))
-        return Heads(roots, tuple(tails), tuple(fused))
+        return Heads(tuple(roots), tuple(tails), tuple(fused))
 
     def judge(self, evidence: Evidence, graphs: Graphs) -> TraceScores:
         """Surprisal of every trace: the maximum over the heads, itself calibrated."""
         highest, place = highest_of(evidence, graphs)
         surprisal, score = np.zeros_like(highest), np.zeros(graphs.traces)
-        label = root_labels(graphs)
-        which = np.where(np.isin(label, self.roots), label, -1)
-        for root, tails, fused in zip(self.roots, self.tails, self.fused, strict=True):
-            own = which == root
+        for own, tails, fused in zip(judged_rows(graphs, self.roots), self.tails, self.fused, strict=True):
             surprisal[own] = _surprise(tails, highest[own])
             score[own] = fused.surprise(surprisal[own].max(axis=1, initial=0.0))
         return scored(graphs, score, (tuple(evidence), surprisal, place))
 
     def arrays(self) -> Arrays:
         """For `restore`."""
-        found: Arrays = {"roots": np.array(self.roots)}
-        for number, (tails, fused) in enumerate(zip(self.tails, self.fused, strict=True)):
+        found = root_arrays(self.roots, self.tails)
+        for number, fused in enumerate(self.fused):
             found |= tail_arrays(fused, f"fused.{number}")
-            for name, tail in tails.items():
-                found |= tail_arrays(tail, f"head.{number}.{name}")
         return found
 
     @staticmethod
     def restore(arrays: Arrays, names: list[str]) -> Heads:
         """Inverse of `arrays`."""
-        roots = tuple(arrays["roots"].tolist())
-        numbers = range(len(roots))
-        tails = tuple({name: tail_of(arrays, f"head.{number}.{name}") for name in names} for number in numbers)
-        return Heads(roots, tails, tuple(tail_of(arrays, f"fused.{number}") for number in numbers))
+        roots, tails = root_tails(arrays, names)
+        return Heads(roots, tails, tuple(tail_of(arrays, f"fused.{number}") for number in range(len(roots))))
 
 
 def scored(graphs: Graphs, score: Floats, found: tuple[tuple[str, ...], Floats, Places]) -> TraceScores:
@@ -193,6 +184,36 @@ def root_labels(graphs: Graphs) -> Places:
     """(t,) label of the first span of each trace, -1 without spans."""
     held = np.diff(graphs.first) > 0
     return np.where(held, np.append(graphs.label, -1)[graphs.first[:-1]], -1)
+
+
+def calibration_rows(graphs: Graphs) -> list[tuple[int, npt.NDArray[np.bool_]]]:
+    """The traces that tails are fitted to: all with spans as -1, and those of each root that has enough."""
+    label = root_labels(graphs)
+    frequent = np.flatnonzero(np.bincount(label[label >= 0]) >= ROOT_TRACES_MIN).tolist()
+    return [(-1, label >= 0), *((root, label == root) for root in frequent)]
+
+
+def judged_rows(graphs: Graphs, roots: tuple[int, ...]) -> list[npt.NDArray[np.bool_]]:
+    """The traces that the tails of each root judge; those of -1 judge all others."""
+    label = root_labels(graphs)
+    which = np.where(np.isin(label, roots), label, -1)
+    return [which == root for root in roots]
+
+
+def root_arrays(roots: tuple[int, ...], tails: tuple[dict[str, Tail], ...]) -> Arrays:
+    """Roots and the tails of each, for `root_tails`."""
+    found: Arrays = {"roots": np.array(roots)}
+    for number, heads in enumerate(tails):
+        for name, tail in heads.items():
+            found |= tail_arrays(tail, f"head.{number}.{name}")
+    return found
+
+
+def root_tails(arrays: Arrays, names: list[str]) -> tuple[tuple[int, ...], tuple[dict[str, Tail], ...]]:
+    """Inverse of `root_arrays`."""
+    roots = tuple(arrays["roots"].tolist())
+    numbers = range(len(roots))
+    return roots, tuple({name: tail_of(arrays, f"head.{number}.{name}") for name in names} for number in numbers)
 
 
 def _known_share(graphs: Graphs) -> Floats:

@@ -14,7 +14,7 @@ from models.query.execute import head, values_of
 from models.query.parameters import Parameters, collect, one, parse_limit
 from models.query.plan import Plan, choose
 from models.query.request import REPEATED, Asked, MetricsRequest, subject
-from models.query.source import Context, Source
+from models.query.source import Context, PlannedSource
 from models.query.sql import placed
 
 LIMIT_MAX: Final = 1_000
@@ -54,7 +54,7 @@ def plan_allocation(request: AllocationRequest, groups_max: int) -> tuple[Plan, 
     return (choose(request.metrics, groups_max=groups_max),)
 
 
-def allocate(request: AllocationRequest, plans: tuple[Plan, ...], source: Source) -> dict[str, Any]:
+def allocate(request: AllocationRequest, plans: tuple[Plan, ...], source: PlannedSource) -> dict[str, Any]:
     """`rows` of `{"group", "values", "share"}` by cost, `other` (groups beyond the limit), `unallocated` (rows with
     none of the dimensions) and `total`. Values add up to the total's and shares to 1, both to the last digit."""
     (plan,) = plans
@@ -82,7 +82,7 @@ def allocate(request: AllocationRequest, plans: tuple[Plan, ...], source: Source
     }
 
 
-def _found(plan: Plan, source: Source) -> dict[Key, Values]:
+def _found(plan: Plan, source: PlannedSource) -> dict[Key, Values]:
     """Values of each group; with too many of the largest, of OTHER, and of the rows with none of the dimensions."""
     span = plan.request.span
     part = compose(plan, source.rows(plan)(span), span)

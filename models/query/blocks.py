@@ -16,6 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from cluster.contract.columns import EVENT_SCHEMA, INSTANT
+from cluster.errors import RequestInvalid
 from models.aggregate.rollup import STATE_COLUMNS, inputs_of, merge, roll_by
 from models.measures import MEASURES
 from models.query.compose import compose
@@ -23,7 +24,6 @@ from models.query.fields import Field
 from models.query.filters import Filter
 from models.query.kinds import Question
 from models.query.plan import NO_FLOORS, Plan
-from models.query.search import SearchRequest
 from models.query.source import Rows
 from models.query.sql import Fragment, Run, placed
 from models.query.times import Range
@@ -60,7 +60,7 @@ class KeptField(Field):
 
 def in_blocks(question: Question) -> bool:
     """Whether raw events answer it, and partials of them would."""
-    return bool(question.plans) and not question.from_rollups
+    return question.planned is not None and not question.from_rollups
 
 
 def parts_of(question: Question) -> tuple[Part, ...]:
@@ -129,21 +129,12 @@ class Reduction:
 
 @dataclass(frozen=True, slots=True)
 class PartialSource:
-    """A `Source` over merged partials, which `run` knows as RELATION."""
+    """A `PlannedSource` over merged partials, which `run` knows as RELATION."""
 
     run: Run
 
     def rows(self, plan: Plan) -> Rows:
         return lambda span: Fragment(f"SELECT * FROM {RELATION} WHERE {_SPAN} = ?", (span.from_us,))
-
-    def events(self, span: Range) -> Fragment:
-        raise NotImplementedError("questions for events themselves are not answered in blocks")
-
-    def page(self, request: SearchRequest) -> dict[str, Any]:
-        raise NotImplementedError("a search is not answered in blocks")
-
-    def trace(self, trace_id: str) -> list[dict[str, Any]]:
-        raise NotImplementedError("a trace is not answered in blocks")
 
 
 def answer(question: Question, run: Run) -> dict[str, Any]:
@@ -151,9 +142,14 @@ def answer(question: Question, run: Run) -> dict[str, Any]:
 
     Args:
         run: answers SQL over RELATION.
+
+    Raises:
+        RequestInvalid: it asks for events themselves, see `in_blocks`.
     """
+    if question.planned is None:
+        raise RequestInvalid(f"{question.kind} asks for events themselves", hint="A job answers kinds about measures.")
     moved = tuple(_moved(plan, place) for place, plan in enumerate(question.plans))
-    told = question.execute(question.request, moved, PartialSource(run))
+    told = question.planned(question.request, moved, PartialSource(run))
     plan = question.plans[0]
     return told | {"tier": plan.tier, "reason": plan.reason} | question.expired
 

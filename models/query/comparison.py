@@ -16,7 +16,7 @@ from models.query.pages import parse_page
 from models.query.parameters import Parameters, collect, one
 from models.query.plan import Plan, choose
 from models.query.request import REPEATED, MetricsRequest, parse_compare, parse_measures, subject
-from models.query.source import Context, Source
+from models.query.source import Context, PlannedSource
 from models.query.times import Range, format_instant, parse_range
 
 _KNOWN: Final = (
@@ -52,7 +52,7 @@ def plan_compare(request: CompareRequest, groups_max: int) -> tuple[Plan, ...]:
     return choose_alike((request.current, request.baseline), groups_max)
 
 
-def compare(request: CompareRequest, plans: tuple[Plan, ...], source: Source) -> dict[str, Any]:
+def compare(request: CompareRequest, plans: tuple[Plan, ...], source: PlannedSource) -> dict[str, Any]:
     """`rows` of `{"group", "values", "baseline", "delta", "percent"}`, largest first; groups of either side."""
     parts = [compose(plan, source.rows(plan)(plan.request.span), plan.request.span) for plan in plans]
     (current, baseline), folded = values_together(parts, source.run)

@@ -16,7 +16,7 @@ from models.query.pages import Page, parse_page
 from models.query.parameters import Parameters, chosen, collect, one
 from models.query.plan import Plan, choose
 from models.query.request import REPEATED, Asked, MetricsRequest, subject
-from models.query.source import Context, Source
+from models.query.source import Context, PlannedSource
 from models.query.sql import placed
 
 Method = Literal["exact", "sketch"]
@@ -74,7 +74,7 @@ def plan_distinct(request: DistinctRequest, groups_max: int) -> tuple[Plan, ...]
     return (choose(request.metrics, groups_max=groups_max),)
 
 
-def distinct(request: DistinctRequest, plans: tuple[Plan, ...], source: Source) -> dict[str, Any]:
+def distinct(request: DistinctRequest, plans: tuple[Plan, ...], source: PlannedSource) -> dict[str, Any]:
     """`rows` of `{"group", "value"}`, the largest first; `method` and, for a sketch, its standard error."""
     (plan,) = plans
     if request.method == "exact":
@@ -90,7 +90,7 @@ def distinct(request: DistinctRequest, plans: tuple[Plan, ...], source: Source) 
     return head(plan, folded=folded) | told | error | answer
 
 
-def _exactly(request: DistinctRequest, plan: Plan, source: Source) -> dict[str, Any]:
+def _exactly(request: DistinctRequest, plan: Plan, source: PlannedSource) -> dict[str, Any]:
     span = plan.request.span
     part = compose(plan, source.rows(plan)(span), span)
     *groups, counted = group_columns(plan)

@@ -22,7 +22,7 @@ from models.query.parameters import Parameters, chosen, collect, one, parse_limi
 from models.query.percentile import VALUE_FIELDS
 from models.query.plan import Plan, choose
 from models.query.request import REPEATED, Asked, MetricsRequest, parse_buckets, subject
-from models.query.source import Context, Source
+from models.query.source import Context, PlannedSource
 from models.query.sql import Run, placed
 from models.query.tally import occupied
 from models.query.times import format_instant
@@ -111,7 +111,7 @@ def plan_distribution(request: DistributionRequest, groups_max: int) -> tuple[Pl
     return (choose(request.metrics, groups_max=groups_max),)
 
 
-def histogram(request: DistributionRequest, plans: tuple[Plan, ...], source: Source) -> dict[str, Any]:
+def histogram(request: DistributionRequest, plans: tuple[Plan, ...], source: PlannedSource) -> dict[str, Any]:
     """`bounds` of the buckets, and `rows` of `{"group", "count", "counts"}`, one count for each bucket."""
     (plan,) = plans
     joint, cells = _cells(request, _part(plan, source), source.run)
@@ -127,7 +127,7 @@ def histogram(request: DistributionRequest, plans: tuple[Plan, ...], source: Sou
     return {**_head(request, plan, folded=folded), **range_of(plan), "bounds": joint.bounds, "rows": rows}
 
 
-def heatmap(request: DistributionRequest, plans: tuple[Plan, ...], source: Source) -> dict[str, Any]:
+def heatmap(request: DistributionRequest, plans: tuple[Plan, ...], source: PlannedSource) -> dict[str, Any]:
     """`times`, `bounds`, and `cells` of [place in times, place in bounds, count], those above 0 only."""
     (plan,) = plans
     joint, found = _cells(request, _part(plan, source), source.run)
@@ -151,7 +151,7 @@ def _asked(given: dict[str, list[str]]) -> tuple[str, int, Asked]:
     return field, buckets, Asked((f"{field}_count", f"{field}_p50"))
 
 
-def _part(plan: Plan, source: Source) -> Composition:
+def _part(plan: Plan, source: PlannedSource) -> Composition:
     span = plan.request.span
     return compose(plan, source.rows(plan)(span), span)
 

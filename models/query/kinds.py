@@ -25,7 +25,7 @@ from models.query.ratio import parse_ratio, plan_ratio, ratio
 from models.query.request import MetricsRequest, parse_metrics
 from models.query.search import SearchRequest, parse_search, parse_trace_id
 from models.query.session import parse_session, session
-from models.query.source import Context, Source
+from models.query.source import Context, PlannedSource, Source
 from models.query.times import Range
 from models.query.top import parse_top, plan_top, top
 
@@ -40,11 +40,13 @@ class Kind(Generic[Request]):
         parse: names and texts -> a checked, hashable request.
         plan: the request's plans over the roll-ups or events, () where only raw events can answer.
         execute: the answer without `version`, ready for a JSON encoder.
+        planned: the same, of a kind that reads only what its plans name.
     """
 
     parse: Callable[[Parameters, Context], Request]
     plan: Callable[[Request, int], tuple[Plan, ...]]
     execute: Callable[[Request, tuple[Plan, ...], Source], dict[str, Any]]
+    planned: Callable[[Request, tuple[Plan, ...], PlannedSource], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Question:
     request: Any
     plans: tuple[Plan, ...]
     execute: Callable[[Any, tuple[Plan, ...], Source], dict[str, Any]]
+    planned: Callable[[Any, tuple[Plan, ...], PlannedSource], dict[str, Any]] | None = None
     past: Past | None = None
     floors: Floors = NO_FLOORS
 
@@ -97,7 +100,7 @@ def ask(kind: str, parameters: Parameters, context: Context) -> Question:
         parameters = moved_out(kind, parameters, context.floors, now_us=context.now_us)
     request = found.parse(parameters, context)
     plans = tuple(aged(plan, context.floors) for plan in found.plan(request, context.groups_max))
-    return Question(kind, request, plans, found.execute, floors=context.floors)
+    return Question(kind, request, plans, found.execute, found.planned, floors=context.floors)
 
 
 def _as_of(parameters: Parameters, context: Context) -> Question:
@@ -116,8 +119,16 @@ def _as_of(parameters: Parameters, context: Context) -> Question:
     return replace(question, plans=plans, past=past)
 
 
+def _planned(
+    parse: Callable[[Parameters, Context], Request],
+    plan: Callable[[Request, int], tuple[Plan, ...]],
+    execute: Callable[[Request, tuple[Plan, ...], PlannedSource], dict[str, Any]],
+) -> Kind[Request]:
+    return Kind(parse, plan, execute, execute)
+
+
 def _metrics(kind: str) -> Kind[MetricsRequest]:
-    return Kind(
+    return _planned(
         lambda parameters, context: parse_metrics(kind, parameters, now_us=context.now_us),
         lambda request, groups_max: (choose(request, groups_max=groups_max),),
         lambda request, plans, source: execute(plans[0], source.rows(plans[0]), source.run),
@@ -151,19 +162,19 @@ def _trace(trace_id: str, plans: tuple[Plan, ...], source: Source) -> dict[str, 
 KINDS: Final[dict[str, Kind[Any]]] = {
     "timeseries": _metrics("timeseries"),
     "aggregate": _metrics("aggregate"),
-    "percentile": Kind(parse_percentile, plan_percentile, percentile),
-    "histogram": Kind(parse_histogram, plan_distribution, histogram),
-    "heatmap": Kind(parse_heatmap, plan_distribution, heatmap),
-    "top": Kind(parse_top, plan_top, top),
-    "ratio": Kind(parse_ratio, plan_ratio, ratio),
-    "compare": Kind(parse_compare_question, plan_compare, compare),
+    "percentile": _planned(parse_percentile, plan_percentile, percentile),
+    "histogram": _planned(parse_histogram, plan_distribution, histogram),
+    "heatmap": _planned(parse_heatmap, plan_distribution, heatmap),
+    "top": _planned(parse_top, plan_top, top),
+    "ratio": _planned(parse_ratio, plan_ratio, ratio),
+    "compare": _planned(parse_compare_question, plan_compare, compare),
     "search": Kind(_parse_search, _unplanned, _search),
     "trace": Kind(_parse_trace, _unplanned, _trace),
     "session": Kind(parse_session, _unplanned, session),
-    "cost_allocation": Kind(parse_allocation, plan_allocation, allocate),
+    "cost_allocation": _planned(parse_allocation, plan_allocation, allocate),
     "cohort": Kind(parse_cohort, _unplanned, cohort),
     "funnel": Kind(parse_funnel, _unplanned, funnel),
-    "distinct": Kind(parse_distinct, plan_distinct, distinct),
+    "distinct": _planned(parse_distinct, plan_distinct, distinct),
 }
 KIND_NAMES: Final = (*KINDS, "as_of")
 # Answered file by file, newest first, so that most are not opened.

@@ -17,7 +17,7 @@ from models.query.pages import parse_page
 from models.query.parameters import Parameters, chosen, collect
 from models.query.plan import Plan, choose
 from models.query.request import REPEATED, Asked, MetricsRequest, Order, parse_buckets, subject
-from models.query.source import Context, Source
+from models.query.source import Context, PlannedSource
 
 # Fields whose distribution is kept.
 VALUE_FIELDS: Final = ("latency_ms", "ttft_ms")
@@ -69,7 +69,7 @@ def plan_percentile(request: PercentileRequest, groups_max: int) -> tuple[Plan, 
     return (choose(request.metrics, groups_max=groups_max),)
 
 
-def percentile(request: PercentileRequest, plans: tuple[Plan, ...], source: Source) -> dict[str, Any]:
+def percentile(request: PercentileRequest, plans: tuple[Plan, ...], source: PlannedSource) -> dict[str, Any]:
     """`rows` of `{"group", "values": {"p95": ms}, "count"}`, or `series` by group and quantile; `relative_error` is 0
     where raw rows were ranked."""
     (plan,) = plans

@@ -15,7 +15,7 @@ from models.query.pages import parse_page
 from models.query.parameters import Parameters, collect, one
 from models.query.plan import Plan
 from models.query.request import REPEATED, Asked, MetricsRequest, check_measure, parse_buckets, subject
-from models.query.source import Context, Source
+from models.query.source import Context, PlannedSource
 from models.query.times import format_instant
 
 _KNOWN: Final = (
@@ -56,7 +56,7 @@ def plan_ratio(request: RatioRequest, groups_max: int) -> tuple[Plan, ...]:
     return choose_alike((request.denominator, request.numerator), groups_max)
 
 
-def ratio(request: RatioRequest, plans: tuple[Plan, ...], source: Source) -> dict[str, Any]:
+def ratio(request: RatioRequest, plans: tuple[Plan, ...], source: PlannedSource) -> dict[str, Any]:
     """`rows` of `{"group", "ratio", "numerator", "denominator"}`, the largest denominator first; over time `series` of
     `{"group", "points": [[time, ratio, numerator, denominator]]}`. A ratio is null where the denominator is 0."""
     parts = [compose(plan, source.rows(plan)(plan.request.span), plan.request.span) for plan in plans]

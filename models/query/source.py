@@ -41,8 +41,8 @@ class Context:
     floors: Floors = NO_FLOORS
 
 
-class Source(Protocol):
-    """The rows of one scope, in one version of the tables."""
+class PlannedSource(Protocol):
+    """What plans read of one scope's rows, in one version of the tables."""
 
     @property
     def run(self) -> Run:
@@ -50,6 +50,10 @@ class Source(Protocol):
 
     def rows(self, plan: Plan) -> Rows:
         """Relations of the plan's table."""
+
+
+class Source(PlannedSource, Protocol):
+    """The rows of one scope, in one version of the tables."""
 
     def events(self, span: Range) -> Fragment:
         """SELECT of the events that may be seen and can lie in the range."""

@@ -13,7 +13,7 @@ from models.query.execute import head, values_of
 from models.query.parameters import Parameters, collect, one, parse_limit
 from models.query.plan import Plan, choose
 from models.query.request import REPEATED, MetricsRequest, parse_measures, subject
-from models.query.source import Context, Source
+from models.query.source import Context, PlannedSource
 from models.query.sql import Run
 
 LIMIT_MAX: Final = 1_000
@@ -48,7 +48,7 @@ def plan_top(request: TopRequest, groups_max: int) -> tuple[Plan, ...]:
     return (choose(request.metrics, groups_max=groups_max),)
 
 
-def top(request: TopRequest, plans: tuple[Plan, ...], source: Source) -> dict[str, Any]:
+def top(request: TopRequest, plans: tuple[Plan, ...], source: PlannedSource) -> dict[str, Any]:
     """`rows` of `{"group", "values", "share"}`, largest first, `rest` of all other groups, and `total`.
 
     `share` is of the ranking measure, null where its parts do not add up to the whole (a ratio, a quantile).
@@ -117,7 +117,7 @@ def _ranked(found: dict[Key, Values], ranking: str) -> list[Key]:
     return sorted(sorted(found, key=sortable), key=rank, reverse=True)
 
 
-def _total(plan: Plan, source: Source) -> Values:
+def _total(plan: Plan, source: PlannedSource) -> Values:
     whole = replace(plan, request=replace(plan.request, group_by=()))
     span = whole.request.span
     found, _ = values_of(compose(whole, source.rows(whole)(span), span), source.run)
