@@ -41,6 +41,8 @@ _LIFE: Final[dict[str, Any]] = {"lifetime": "detached", "max_restarts": -1, "max
 # A tick that takes longer is given up: what it finds is found again after the next start.
 _DETECTOR_ENDS_WITHIN_S: Final = 10.0
 
+_DRAIN_RETRIES: Final = 5
+
 # Reserved for each shard, and of all cores for all shards at most.
 _SHARD_CORES: Final = 0.2
 _SHARDS_SHARE: Final = 0.4
@@ -104,9 +106,11 @@ def drain(settings: Settings) -> None:
         ray.kill(detector)
     except ValueError:
         log.info("no_detector", region=settings.region)
-    _get([shard.drain.remote() for shard in pool.shards])
+    # Asked again where an actor is just being started somewhere else: draining twice is draining once.
+    again: dict[str, Any] = {"max_task_retries": _DRAIN_RETRIES}
+    _get([shard.drain.options(**again).remote() for shard in pool.shards])
     committer = _get_actor(committer_name(settings.region), settings.namespace)
-    _get(committer.drain.remote())
+    _get(committer.drain.options(**again).remote())
     for actor in [*pool.shards, committer]:
         ray.kill(actor)
 

@@ -90,8 +90,10 @@ def _wait_one(process: Process, end: float) -> bool:
     except OSError:
         return True
     try:
-        if not is_alive(process.pid, process.start):
+        now = look_up(process.pid)
+        if now is None or now.start != process.start:
             return True
+        # A first thread that has ended makes the process look like a zombie; its sockets stay until the last has.
         readable, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
         return bool(readable)
     finally:
