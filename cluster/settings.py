@@ -109,9 +109,9 @@ class Settings:
     sql_timeout_s: float = 20.0
     # Statements of one tenant that may wait or run at one query replica before 429.
     sql_queue: int = 8
-    # Most rows and bytes of one answer to SQL.
-    sql_rows_max: int = 100_000
-    sql_answer_bytes_max: int = 32 * 1024 * 1024
+    # Most rows and bytes of one answer to SQL, which travels in parts.
+    sql_rows_max: int = 10_000_000
+    sql_answer_bytes_max: int = 1024 * 1024 * 1024
     # 1: every sealed minute is scored and what is found is kept; 0: nothing is looked for.
     detector: int = 1
     # Champions are compared with the last day, and trained again where they no longer fit, this often; 0 is never.

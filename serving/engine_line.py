@@ -14,7 +14,10 @@ import secrets
 import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from enum import IntEnum
+from functools import partial
 from typing import Any, Final, cast
 
 import structlog
@@ -29,8 +32,24 @@ _LENGTH: Final = struct.Struct(">I")
 _CREDENTIALS: Final = struct.Struct("3i")
 _CONNECTS_EVERY_S: Final = 1.0
 _BUSY_RETRY_S: Final = 1.0
+# Parts of one answer that may be on their way.
+_PARTS_AHEAD: Final = 4
+# In place of a method's name: the reader has taken a part, or wants no more of the answer.
+_TAKEN: Final = "+"
+_LEFT: Final = ""
+
+Method = Callable[..., Awaitable[Any]]
+PartsMethod = Callable[..., AsyncGenerator[Any]]
 
 _log = structlog.get_logger(__name__)
+
+
+class _Told(IntEnum):
+    """What a frame from the engine is."""
+
+    ANSWER = 0
+    ERROR = 1
+    PART = 2
 
 
 class LineLost(Exception):
@@ -86,31 +105,51 @@ class _Frames(asyncio.Protocol, ABC):
 
 
 class _EngineEnd(_Frames):
-    def __init__(self, methods: dict[str, Callable[..., Awaitable[Any]]]) -> None:
+    def __init__(self, methods: dict[str, Method], in_parts: dict[str, PartsMethod]) -> None:
         super().__init__()
         self._methods = methods
+        self._in_parts = in_parts
         self._asked: dict[int, asyncio.Task[None]] = {}
+        self._room: dict[int, asyncio.Semaphore] = {}
 
     def came(self, frame: Any) -> None:
         number, method, given, named = frame
-        if method is None:
+        if method == _LEFT:
             task = self._asked.get(number)
             if task is not None:
                 task.cancel()
+        elif method == _TAKEN:
+            # Of an answer that has ended there is nothing to go on with.
+            if number in self._room:
+                self._room[number].release()
         elif len(self._asked) >= _ASKED_MAX:
-            self.tell((number, Busy("too many questions are waiting", retry_after_s=_BUSY_RETRY_S), True))
+            self.tell((number, Busy("too many questions are waiting", retry_after_s=_BUSY_RETRY_S), _Told.ERROR))
         else:
-            task = asyncio.get_running_loop().create_task(self._answer(number, self._methods[method](*given, **named)))
+            task = asyncio.get_running_loop().create_task(self._answer(number, method, given, named))
             self._asked[number] = task
             task.add_done_callback(lambda _: self._asked.pop(number, None))
 
-    async def _answer(self, number: int, answer: Awaitable[Any]) -> None:
+    async def _answer(self, number: int, method: str, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         try:
-            frame = (number, await answer, False)
+            if method in self._in_parts:
+                answer = await self._told_in_parts(number, self._in_parts[method](*given, **named))
+            else:
+                answer = await self._methods[method](*given, **named)
+            frame = (number, answer, _Told.ANSWER)
         # Whatever it is, the door raises it, as it would what comes through a handle.
         except Exception as error:
-            frame = (number, _portable(error), True)
+            frame = (number, _portable(error), _Told.ERROR)
         self.tell(frame)
+
+    async def _told_in_parts(self, number: int, parts: AsyncGenerator[Any]) -> None:
+        room = self._room[number] = asyncio.Semaphore(_PARTS_AHEAD)
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    await room.acquire()
+                    self.tell((number, part, _Told.PART))
+        finally:
+            del self._room[number]
 
     def connection_lost(self, error: Exception | None) -> None:
         for task in self._asked.values():
@@ -122,39 +161,52 @@ class _DoorEnd(_Frames):
         super().__init__()
         self.lost = False
         self._numbers = 0
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._waiting: dict[int, asyncio.Queue[tuple[Any, _Told]]] = {}
 
     async def ask(self, method: str, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        async with aclosing(self._told(method, given, named)) as frames:
+            answer, _ = await anext(frames)
+            return answer
+
+    async def parts(self, method: str, given: tuple[Any, ...], named: dict[str, Any]) -> AsyncGenerator[Any]:
+        async with aclosing(self._told(method, given, named)) as frames:
+            async for part, kind in frames:
+                if kind is _Told.PART:
+                    yield part
+
+    async def _told(
+        self, method: str, given: tuple[Any, ...], named: dict[str, Any]
+    ) -> AsyncGenerator[tuple[Any, _Told]]:
         if self.lost:
             raise LineLost
         self._numbers += 1
         number = self._numbers
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
+        told = self._waiting[number] = asyncio.Queue()
         self.tell((number, method, given, named))
+        kind = _Told.PART
         try:
-            return await future
-        except asyncio.CancelledError:
-            self.tell((number, None, (), {}))
-            raise
+            while kind is _Told.PART:
+                answer, kind = await told.get()
+                if kind is _Told.ERROR:
+                    raise answer
+                yield answer, kind
+                if kind is _Told.PART:
+                    self.tell((number, _TAKEN, (), {}))
         finally:
             del self._waiting[number]
+            if kind is _Told.PART:
+                self.tell((number, _LEFT, (), {}))
 
     def came(self, frame: Any) -> None:
-        number, answer, failed = frame
-        future = self._waiting.get(number)
-        if future is None or future.done():
-            return
-        if failed:
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+        number, answer, kind = frame
+        # Nobody waits for one that was left.
+        if number in self._waiting:
+            self._waiting[number].put_nowait((answer, _Told(kind)))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(LineLost())
+        for told in self._waiting.values():
+            told.put_nowait((LineLost(), _Told.ERROR))
 
 
 def _portable(error: Exception) -> Exception:
@@ -176,12 +228,14 @@ def _unix_socket() -> socket.socket:
 class LineEnd:
     """The engine's end: opened when a door asks for its name."""
 
-    def __init__(self, methods: dict[str, Callable[..., Awaitable[Any]]]) -> None:
+    def __init__(self, methods: dict[str, Method], in_parts: dict[str, PartsMethod] | None = None) -> None:
         """
         Args:
             methods: what may be asked, by name.
+            in_parts: likewise, where the answer is a generator of its parts.
         """
         self._methods = methods
+        self._in_parts = in_parts or {}
         self._opening = asyncio.Lock()
         self._name = ""
         self._server: asyncio.Server | None = None
@@ -194,8 +248,8 @@ class LineEnd:
                 name = f"\0hub-line-{secrets.token_hex(16)}"
                 end = _unix_socket()
                 end.bind(name)
-                loop = asyncio.get_running_loop()
-                self._server = await loop.create_unix_server(lambda: _EngineEnd(self._methods), sock=end)
+                opened = partial(_EngineEnd, self._methods, self._in_parts)
+                self._server = await asyncio.get_running_loop().create_unix_server(opened, sock=end)
                 self._name = name
             return self._name
 
@@ -244,6 +298,18 @@ class Line:
         if self._end is None:
             raise LineLost
         return await self._end.ask(method, given, named)
+
+    async def parts(self, method: str, *given: Any, **named: Any) -> AsyncGenerator[Any]:
+        """The parts of the engine's answer; a reader who leaves ends it.
+
+        Raises:
+            LineLost: the line ended meanwhile.
+        """
+        if self._end is None:
+            raise LineLost
+        async with aclosing(self._end.parts(method, given, named)) as parts:
+            async for part in parts:
+                yield part
 
     def close(self) -> None:
         """Cut the line; what waits raises LineLost."""

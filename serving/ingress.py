@@ -50,6 +50,7 @@ from serving.api import (
 from serving.auth.api_keys import KeyGate
 from serving.auth.authorise import Authorise
 from serving.auth.links import LinkGate
+from serving.compressed import Compressed
 from serving.dead_letter_alarm import DeadLetterAlarm
 from serving.limits import Bodies, BodyBudget, SmallBodies, TenantShares
 from serving.otlp_grpc import OtlpExport
@@ -173,4 +174,5 @@ def _open(app: FastAPI) -> None:
         app.include_router(router)
     # The last added is the outermost.
     app.add_middleware(SmallBodies, limit_bytes=_SMALL_BODY_BYTES, except_under=_LARGE_DOORS)
+    app.add_middleware(Compressed)
     app.add_middleware(Answers, clock=app.state.clock, telemetry=app.state.telemetry)

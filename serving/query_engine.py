@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,7 @@ from serving.query_source import HotRun, NewestSource, PastSource
 from serving.relations import lake_rows
 from serving.rolled import RolledFiles
 from serving.sql_answers import SqlAnswers
-from serving.sql_job import SqlRows
+from serving.sql_job import SqlPart, SqlRows
 from serving.sql_request import SqlRequest
 from serving.stored_answers import stored_answer
 
@@ -277,9 +277,9 @@ class QueryEngine:
             lambda run: anomaly_answer(anomaly_id, lake_rows(scope, snapshot, ALL_TIME), run),
         )
 
-    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
-        """The rows of one statement over the newest versions, or the past ones it names; see `SqlAnswers`."""
-        return await self._sql.rows(scope, request, self._snapshots)
+    def sql(self, scope: TenantScope, request: SqlRequest) -> AsyncGenerator[SqlPart | SqlRows]:
+        """The rows of one statement over the newest versions, or the past ones it names; see `SqlAnswers.answer`."""
+        return self._sql.answer(scope, request, self._snapshots)
 
     async def catalog(self) -> Answer:
         """Measures, dimensions, modules, kinds and operators."""

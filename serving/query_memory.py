@@ -8,7 +8,7 @@ word is under way; when no word has come for a while, none is used. Questions ab
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from serving.last_changes import ChangedDays
 from serving.query_answers import FOLLOWED, Answer, AnswerCache, AnswerKey, Asked, key_of, since_of, within_bounds
 from serving.query_port import QueryPort
 from serving.query_scan import Scan
-from serving.sql_job import SqlRows
+from serving.sql_job import SqlPart, SqlRows
 from serving.sql_request import SqlRequest
 
 _CACHE_BYTES: Final = 16 * 1024 * 1024
@@ -119,8 +119,8 @@ class QueryMemory:
     async def anomaly(self, scope: TenantScope, anomaly_id: str) -> Answer:
         return await self._engine.anomaly(scope, anomaly_id)
 
-    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
-        return await self._engine.sql(scope, request)
+    def sql(self, scope: TenantScope, request: SqlRequest) -> AsyncGenerator[SqlPart | SqlRows]:
+        return self._engine.sql(scope, request)
 
     async def catalog(self) -> Answer:
         return await self._engine.catalog()

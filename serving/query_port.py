@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from cluster.clock import Clock, SystemClock
-from cluster.errors import HubError
+from cluster.errors import HubError, Unavailable
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.query.pages import Page
@@ -23,15 +24,16 @@ from serving.last_changes import ChangedDays
 from serving.query_answers import Answer, Asked
 from serving.query_engine import QueryEngine
 from serving.query_scan import Scan
-from serving.sql_job import SqlRows
+from serving.sql_job import SqlPart, SqlRows
 from serving.sql_request import SqlRequest
 
 Answered = TypeVar("Answered")
 
 SWITCH_INTERVAL_S: Final = 0.0005
+_GONE_RETRY_S: Final = 1.0
 
 _ASKED_OVER_LINE: Final = (
-    *("query", "scan", "stored", "batch", "search", "traces", "trace", "dead_letters", "sql", "catalog"),
+    *("query", "scan", "stored", "batch", "search", "traces", "trace", "dead_letters", "catalog"),
     *("ledger_committed", "moved"),
 )
 
@@ -71,8 +73,8 @@ class QueryPort(Protocol):
     async def anomaly(self, scope: TenantScope, anomaly_id: str) -> Answer:
         """One found anomaly."""
 
-    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
-        """The rows of one statement; a caller that is cancelled cancels it."""
+    def sql(self, scope: TenantScope, request: SqlRequest) -> AsyncGenerator[SqlPart | SqlRows]:
+        """The rows of one statement in parts, SqlRows the last; a caller that leaves or is cancelled ends it."""
 
     async def catalog(self) -> Answer:
         """What may be asked."""
@@ -100,7 +102,7 @@ class QueryReplica:
         settings = Settings.from_environment(environment)
         self._engine = QueryEngine(settings, SystemClock())
         self._engine.start()
-        self._line = LineEnd({name: getattr(self, name) for name in _ASKED_OVER_LINE})
+        self._line = LineEnd({name: getattr(self, name) for name in _ASKED_OVER_LINE}, {"sql": self.sql})
 
     async def line(self) -> str:
         """Name of the straight line to this engine, see `serving.engine_line`."""
@@ -140,8 +142,13 @@ class QueryReplica:
     async def anomaly(self, scope: TenantScope, anomaly_id: str) -> Answer | Refusal:
         return await _caught(self._engine.anomaly(scope, anomaly_id))
 
-    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows | Refusal:
-        return await _caught(self._engine.sql(scope, request))
+    async def sql(self, scope: TenantScope, request: SqlRequest) -> AsyncGenerator[SqlPart | SqlRows | Refusal]:
+        try:
+            async with aclosing(self._engine.sql(scope, request)) as parts:
+                async for part in parts:
+                    yield part
+        except HubError as error:
+            yield Refusal(error)
 
     async def catalog(self) -> Answer | Refusal:
         return await _caught(self._engine.catalog())
@@ -217,9 +224,25 @@ class RemoteQuery:
         answer: Answer | Refusal = await self._handle.anomaly.remote(scope, anomaly_id)
         return _raised(answer)
 
-    async def sql(self, scope: TenantScope, request: SqlRequest) -> SqlRows:
-        answer: SqlRows = await self._asked("sql", scope, request)
-        return answer
+    async def sql(self, scope: TenantScope, request: SqlRequest) -> AsyncGenerator[SqlPart | SqlRows]:
+        if self._line is not None and self._line.ready():
+            begun = False
+            try:
+                async with aclosing(self._line.parts("sql", scope, request)) as parts:
+                    async for part in parts:
+                        begun = True
+                        yield _raised(part)
+                return
+            except LineLost as error:
+                # Asked again it could be other rows: not what goes on where the first ones ended.
+                if begun:
+                    raise Unavailable("the query engine went away", retry_after_s=_GONE_RETRY_S) from error
+        response = self._handle.options(stream=True).sql.remote(scope, request)
+        try:
+            async for part in response:
+                yield _raised(part)
+        finally:
+            response.cancel()
 
     async def catalog(self) -> Answer:
         answer: Answer = await self._asked("catalog")

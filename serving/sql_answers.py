@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
 
 from cluster.clock import Clock
 from cluster.errors import NotFound, RequestInvalid
@@ -14,9 +18,33 @@ from cluster.settings import Settings
 from cluster.tenancy import TenantScope
 from models.query.fields import near
 from serving.sql_desk import SqlDesk
-from serving.sql_job import SqlJob, SqlRows, SqlView
+from serving.sql_job import SqlJob, SqlPart, SqlRows, SqlView
 from serving.sql_request import SqlRequest
 from serving.sql_views import key_of, views_of
+
+# Of an answer that is not handed on part by part.
+WHOLE_BYTES_MAX: Final = 32 * 1024 * 1024
+
+
+async def whole(parts: AsyncGenerator[SqlPart | SqlRows]) -> SqlRows:
+    """All rows in one body, for an asker who can take them in no other way.
+
+    Raises:
+        RequestInvalid: the body is over `WHOLE_BYTES_MAX`.
+    """
+    bodies: list[bytes] = []
+    held_bytes = 0
+    async with aclosing(parts):
+        async for part in parts:
+            bodies.append(part.body)
+            held_bytes += len(part.body)
+            if held_bytes > WHOLE_BYTES_MAX:
+                break
+            if isinstance(part, SqlRows):
+                return msgspec.structs.replace(part, body=b"".join(bodies))
+    raise RequestInvalid(
+        f"the answer is over {WHOLE_BYTES_MAX} bytes", hint="Ask for fewer rows or columns, or aggregate them."
+    )
 
 
 class SqlAnswers:
@@ -26,13 +54,15 @@ class SqlAnswers:
         self._settings = settings
         self.desk = SqlDesk(settings, clock)
 
-    async def rows(self, scope: TenantScope, request: SqlRequest, newest: Mapping[str, Snapshot]) -> SqlRows:
-        """The rows of a statement, which sees the scope's rows and nothing else.
+    async def answer(
+        self, scope: TenantScope, request: SqlRequest, newest: Mapping[str, Snapshot]
+    ) -> AsyncGenerator[SqlPart | SqlRows]:
+        """The rows of a statement in parts, SqlRows the last; it sees the scope's rows and nothing else.
 
         Raises:
             RequestInvalid: the statement is refused, fails, or goes over a limit.
             NotFound: a past version is no longer kept.
-            Busy: see `SqlDesk.rows`.
+            Busy: see `SqlDesk.answer`.
         """
         views = await asyncio.get_running_loop().run_in_executor(None, self._views, scope, request, newest)
         job = SqlJob(
@@ -46,7 +76,9 @@ class SqlAnswers:
             bytes_max=self._settings.sql_answer_bytes_max,
             timeout_s=self._settings.sql_timeout_s,
         )
-        return await self.desk.rows(scope.tenants[0], job)
+        async with aclosing(self.desk.answer(scope.tenants[0], job)) as parts:
+            async for part in parts:
+                yield part
 
     def close(self) -> None:
         """End the processes."""

@@ -9,34 +9,73 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import OrderedDict, deque
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 import structlog
 
 from cluster.clock import Clock
-from cluster.errors import Busy, HubError, RequestInvalid
+from cluster.errors import Busy, HubError, RequestInvalid, Unavailable
 from cluster.settings import Settings
-from serving.sql_job import SqlJob, SqlRefusal, SqlRows
+from serving.sql_job import SqlJob, SqlPart, SqlRefusal, SqlRows
 from serving.sql_process import SqlProcess
 
 _BUSY_RETRY_S: Final = 1.0
+# Parts that may wait for a slow asker; then the statement waits too, as long as its time lasts.
+_PARTS_AHEAD: Final = 4
 
 _log = structlog.get_logger(__name__)
 
+_Told = SqlPart | SqlRows | SqlRefusal | HubError
 
-@dataclass(slots=True, eq=False)
+
 class _Turn:
-    """A job that waits or runs; `process` is set while it runs."""
+    """A job that waits or runs, and what is told of it from a thread to the event loop of its asker.
 
-    tenant: str
-    job: SqlJob
-    until_s: float
-    future: Future[SqlRows | SqlRefusal] = field(default_factory=Future)
-    process: SqlProcess | None = None
+    Attributes:
+        process: set while the job runs.
+        gone: nobody waits for it any more.
+    """
+
+    def __init__(self, tenant: str, job: SqlJob, until_s: float) -> None:
+        self.tenant, self.job, self.until_s = tenant, job, until_s
+        self.process: SqlProcess | None = None
+        self.gone = False
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Queue[_Told] = asyncio.Queue()
+        self._room = threading.Semaphore(_PARTS_AHEAD)
+
+    def waits(self) -> bool:
+        """Whether somebody does."""
+        return not self.gone
+
+    def take(self, part: SqlPart, until_s: float) -> bool:
+        """See `Asker.take`."""
+        if not self._room.acquire(timeout=max(0.0, until_s - time.monotonic())):
+            return False
+        self.tell(part)
+        return True
+
+    def tell(self, told: _Told) -> None:
+        """Without waiting for room."""
+        # An event loop that has ended asks for nothing.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._told.put_nowait, told)
+
+    async def next(self) -> _Told:
+        """What was told next."""
+        told = await self._told.get()
+        self._room.release()
+        return told
+
+    def leave(self) -> None:
+        """Nobody waits any more; whoever waits for room goes on."""
+        self.gone = True
+        self._room.release()
 
 
 class SqlDesk:
@@ -52,35 +91,33 @@ class SqlDesk:
         self._threads: list[threading.Thread] = []
         self._closed = False
 
-    async def rows(self, tenant: str, job: SqlJob) -> SqlRows:
-        """The rows of a job. When the caller is cancelled, so is the statement.
+    async def answer(self, tenant: str, job: SqlJob) -> AsyncGenerator[SqlPart | SqlRows]:
+        """The rows of a job in parts, SqlRows the last. An asker who leaves or is cancelled ends the statement.
 
         Raises:
             Busy: the tenant's queue is full, or the time was over before its turn came.
-            RequestInvalid: the statement is refused, or went over a limit.
+            RequestInvalid: the statement is refused, or went over a limit; with the latter, parts may have come before.
         """
         turn = _Turn(tenant, job, self._clock.monotonic_s() + job.timeout_s)
         self._enter(turn)
         try:
-            reply = await asyncio.wrap_future(turn.future)
-        except asyncio.CancelledError:
+            while isinstance(told := await turn.next(), SqlPart):
+                yield told
+            yield _rows(told)
+        finally:
             self._leave(turn)
-            raise
-        if isinstance(reply, SqlRows):
-            return reply
-        if reply.code == Busy.code:
-            raise Busy(reply.message, retry_after_s=_BUSY_RETRY_S, hint=reply.hint)
-        raise RequestInvalid(reply.message, hint=reply.hint)
 
     def close(self) -> None:
-        """End the processes; jobs that wait are cancelled."""
+        """End the processes; jobs that wait are refused."""
         with self._changed:
             self._closed = True
             for turns in self._waiting.values():
                 for turn in turns:
-                    turn.future.cancel()
+                    turn.tell(Unavailable("the engine is being closed", retry_after_s=_BUSY_RETRY_S))
             self._waiting.clear()
             for turn in self._running:
+                # Nor is it to be run again in another process.
+                turn.leave()
                 if turn.process is not None:
                     turn.process.interrupt()
             self._changed.notify_all()
@@ -106,8 +143,8 @@ class SqlDesk:
             self._changed.notify()
 
     def _leave(self, turn: _Turn) -> None:
-        turn.future.cancel()
         with self._changed:
+            turn.leave()
             turns = self._waiting.get(turn.tenant, deque())
             if turn in turns:
                 turns.remove(turn)
@@ -127,27 +164,23 @@ class SqlDesk:
     def _work(self, process: SqlProcess) -> None:
         while (turn := self._next(process)) is not None:
             try:
-                reply = self._reply(turn, process)
+                told: _Told = self._reply(turn, process)
             except HubError as error:
-                self._end(turn)
-                _settle(turn.future, error)
-                continue
+                told = error
             # The thread serves all tenants: whatever goes wrong with one statement must not end it.
             except Exception as error:
                 _log.error("sql_failed", error=repr(error))
                 process.kill()
-                reply = SqlRefusal(
-                    RequestInvalid.code, "the engine cannot run this statement", "Write it more plainly."
-                )
+                told = SqlRefusal(RequestInvalid.code, "the engine cannot run this statement", "Write it more plainly.")
             self._end(turn)
-            _settle(turn.future, reply)
+            turn.tell(told)
         process.kill()
 
     def _reply(self, turn: _Turn, process: SqlProcess) -> SqlRows | SqlRefusal:
         left_s = turn.until_s - self._clock.monotonic_s()
         if left_s <= 0:
             return SqlRefusal(Busy.code, "the statement waited past its time", "Ask again in a second.")
-        return process.ask(msgspec.structs.replace(turn.job, timeout_s=left_s), lambda: not turn.future.cancelled())
+        return process.ask(msgspec.structs.replace(turn.job, timeout_s=left_s), turn)
 
     def _next(self, process: SqlProcess) -> _Turn | None:
         """The next turn, tenant after tenant; None at the end."""
@@ -180,10 +213,11 @@ class SqlDesk:
         return max(1, self._settings.sql_workers - 1)
 
 
-def _settle(future: Future[SqlRows | SqlRefusal], outcome: SqlRows | SqlRefusal | HubError) -> None:
-    # Nobody waits for one that was cancelled.
-    if future.set_running_or_notify_cancel():
-        if isinstance(outcome, HubError):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
+def _rows(told: SqlRows | SqlRefusal | HubError) -> SqlRows:
+    if isinstance(told, SqlRows):
+        return told
+    if isinstance(told, HubError):
+        raise told
+    if told.code == Busy.code:
+        raise Busy(told.message, retry_after_s=_BUSY_RETRY_S, hint=told.hint)
+    raise RequestInvalid(told.message, hint=told.hint)

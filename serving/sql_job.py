@@ -10,6 +10,10 @@ import msgspec
 
 _LENGTH: Final = struct.Struct(">I")
 HEAD_BYTES: Final = _LENGTH.size
+# A longer answer travels in parts of about this size, so that nobody on its way holds it whole.
+PART_BYTES: Final = 512 * 1024
+# What one row, which is never divided, may take.
+ROW_BYTES_MAX: Final = 32 * 1024 * 1024
 
 
 class SqlForm(StrEnum):
@@ -56,10 +60,22 @@ class SqlJob(msgspec.Struct, frozen=True):
     timeout_s: float
 
 
-class SqlRows(msgspec.Struct, frozen=True, tag=True):
-    """The rows, written.
+class SqlPart(msgspec.Struct, frozen=True, tag=True):
+    """The beginning of the rows, or what follows it; not the last.
 
     Attributes:
+        versions: Delta version of each table that is read.
+    """
+
+    body: bytes
+    versions: dict[str, int]
+
+
+class SqlRows(msgspec.Struct, frozen=True, tag=True):
+    """The rows, written; of an answer in parts, the last.
+
+    Attributes:
+        row_count: of the whole answer.
         truncated: there are more rows than the limit.
         versions: Delta version of each table that was read.
     """
@@ -86,7 +102,7 @@ class SqlRefusal(msgspec.Struct, frozen=True, tag=True):
 
 _encoder = msgspec.msgpack.Encoder()
 decode_job = msgspec.msgpack.Decoder(SqlJob).decode
-decode_reply = msgspec.msgpack.Decoder(SqlRows | SqlRefusal).decode
+decode_reply = msgspec.msgpack.Decoder(SqlPart | SqlRows | SqlRefusal).decode
 
 
 def frame(message: msgspec.Struct) -> bytes:

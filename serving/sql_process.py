@@ -8,16 +8,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
 
 from cluster.errors import Unavailable
 from serving.sql_faults import out_of_memory, too_long
-from serving.sql_job import HEAD_BYTES, SqlJob, SqlRefusal, SqlRows, decode_reply, frame, length
+from serving.sql_job import (
+    HEAD_BYTES,
+    PART_BYTES,
+    ROW_BYTES_MAX,
+    SqlJob,
+    SqlPart,
+    SqlRefusal,
+    SqlRows,
+    decode_reply,
+    frame,
+    length,
+)
 
 # DuckDB may be late to see an interrupt inside one long operation; then the process goes.
 _GRACE_S: Final = 1.0
@@ -25,6 +35,7 @@ _GRACE_S: Final = 1.0
 _START_S: Final = 15.0
 # Names, counts and versions beside the rows of a reply.
 _HEAD_ROOM_BYTES: Final = 1024 * 1024
+_FRAME_BYTES_MAX: Final = ROW_BYTES_MAX + PART_BYTES + _HEAD_ROOM_BYTES
 _CHUNK_BYTES: Final = 1024 * 1024
 _ROOT: Final = Path(__file__).parents[1]
 
@@ -39,6 +50,16 @@ class _Gone(Exception):
     """The process ended without a reply."""
 
 
+class Asker(Protocol):
+    """Who waits for a reply."""
+
+    def waits(self) -> bool:
+        """Whether somebody still does."""
+
+    def take(self, part: SqlPart, until_s: float) -> bool:
+        """Hand a part on, once there is room for it; False where there was none until then (`time.monotonic`)."""
+
+
 class SqlProcess:
     """For one thread that asks; `interrupt` may come from any."""
 
@@ -46,31 +67,34 @@ class SqlProcess:
         self._arguments = (str(threads), str(memory_bytes))
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, job: SqlJob, wanted: Callable[[], bool], *, again: bool = True) -> SqlRows | SqlRefusal:
-        """The reply to a job, at the latest one second after its time is over.
+    def ask(self, job: SqlJob, asker: Asker, *, again: bool = True) -> SqlRows | SqlRefusal:
+        """The reply to a job, at the latest one second after its time is over; of one in parts, its end.
 
         Args:
-            wanted: whether somebody still waits for it.
-            again: run it in a new process when somebody else killed this one.
+            again: run it in a new process when somebody else killed this one before it told anything.
         Raises:
             Unavailable: no process could be started.
         """
         fresh = self._process is None or self._process.poll() is not None
         process = self._running()
-        if not wanted():
+        if not asker.waits():
             return too_long(job.timeout_s)
         until_s = time.monotonic() + job.timeout_s + _GRACE_S + (_START_S if fresh else 0)
+        begun = False
         try:
-            body = _exchanged(process, frame(job), until_s, job.bytes_max + _HEAD_ROOM_BYTES)
-            reply: SqlRows | SqlRefusal = decode_reply(body)
+            _send(process, frame(job), until_s)
+            while isinstance(reply := decode_reply(_received(process, until_s)), SqlPart):
+                begun = True
+                if not asker.take(reply, until_s):
+                    raise _Late
         except _Late:
             _log.warning("sql_process_killed", reason="late")
             self.kill()
             return too_long(job.timeout_s)
         except (_Gone, OSError, msgspec.DecodeError):
             self.kill()
-            if again and process.returncode == -signal.SIGKILL and wanted():
-                return self.ask(job, wanted, again=False)
+            if again and not begun and process.returncode == -signal.SIGKILL and asker.waits():
+                return self.ask(job, asker, again=False)
             # An allocation that fails where nobody can catch it ends the process.
             _log.warning("sql_process_ended", status=process.returncode)
             return out_of_memory()
@@ -97,7 +121,7 @@ class SqlProcess:
     def process_id(self) -> int | None:
         """Of the process that runs now."""
         process = self._process
-        return process.pid if process else None
+        return process.pid if process and process.poll() is None else None
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is not None:
@@ -130,17 +154,21 @@ def _started(arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
     )
 
 
-def _exchanged(process: subprocess.Popen[bytes], message: bytes, until_s: float, bytes_max: int) -> bytes:
-    """The body of the reply to a framed message."""
-    assert process.stdin is not None and process.stdout is not None
+def _send(process: subprocess.Popen[bytes], message: bytes, until_s: float) -> None:
+    assert process.stdin is not None
     os.set_blocking(process.stdin.fileno(), False)
     left = memoryview(message)
     while left:
         _wait(process.stdin.fileno(), selectors.EVENT_WRITE, until_s)
         left = left[os.write(process.stdin.fileno(), left[:_CHUNK_BYTES]) :]
+
+
+def _received(process: subprocess.Popen[bytes], until_s: float) -> bytes:
+    """The body of the next frame."""
+    assert process.stdout is not None
     out = process.stdout.fileno()
     size = length(_read(out, HEAD_BYTES, until_s))
-    if size > bytes_max:
+    if size > _FRAME_BYTES_MAX:
         raise _Gone
     return _read(out, size, until_s)
 

@@ -1,10 +1,10 @@
-"""Writes the rows of a statement as JSON, CSV or an Arrow stream, and stops at the limits of rows and bytes."""
+"""Writes the rows of a statement as JSON, CSV or an Arrow stream, part by part, up to the limits of rows and bytes."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from cluster.errors import RequestInvalid
-from serving.sql_job import SqlForm
+from serving.sql_job import PART_BYTES, ROW_BYTES_MAX, SqlForm
 
 BATCH_ROWS: Final = 2_048
 _UTC_MICROSECONDS: Final = pa.timestamp("us", tz="UTC")
@@ -30,28 +30,31 @@ class Written:
         truncated: there were more.
     """
 
-    def __init__(self, versions: Mapping[str, int]) -> None:
+    def __init__(self, versions: Mapping[str, int], take: Callable[[bytes], None]) -> None:
         """
         Args:
             versions: Delta version of each table that was read, told in JSON.
+            take: is given the body part by part, but for the last.
         """
         self._versions = versions
+        self._take = take
         self.row_count = 0
         self.truncated = False
 
     def write(self, reader: pa.RecordBatchReader, form: SqlForm, *, limit: int, bytes_max: int) -> bytes:
-        """The body.
+        """The last part of the body, which is all of it where it is short.
 
         Args:
             limit: most rows.
             bytes_max: most bytes of the body.
         Raises:
-            RequestInvalid: it would be over `bytes_max`, or a value has no form in JSON or CSV.
+            RequestInvalid: it would be over `bytes_max`, one row is over `ROW_BYTES_MAX`, or a value has no form in
+                JSON or CSV.
         """
         names = unique(reader.schema.names)
         schema = pa.schema([one.with_name(name) for one, name in zip(reader.schema, names, strict=True)])
         sink = _Sink(bytes_max)
-        batches = (pa.RecordBatch.from_arrays(one.columns, schema=schema) for one in self._limited(reader, limit))
+        batches = self._parted(self._limited(reader, limit), schema, sink)
         if form is SqlForm.ARROW:
             with pa.ipc.new_stream(sink, schema) as stream:
                 for batch in batches:
@@ -60,7 +63,17 @@ class Written:
             self._csv(batches, names, sink)
         else:
             self._json(batches, schema, sink)
-        return sink.getvalue()
+        return sink.taken()
+
+    def _parted(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: _Sink) -> Iterator[pa.RecordBatch]:
+        """Batches of about a part each; what was written of them goes out before the next is asked for."""
+        for wide in batches:
+            named = pa.RecordBatch.from_arrays(wide.columns, schema=schema)
+            rows = max(1, named.num_rows * PART_BYTES // max(named.nbytes, PART_BYTES))
+            for at in range(0, named.num_rows, rows):
+                yield named.slice(at, rows)
+                if sink.held_bytes >= PART_BYTES:
+                    self._take(sink.taken())
 
     def _limited(self, reader: pa.RecordBatchReader, limit: int) -> Iterator[pa.RecordBatch]:
         for batch in reader:
@@ -111,16 +124,34 @@ def unique(names: list[str]) -> list[str]:
 
 
 class _Sink(io.BytesIO):
+    """What was written since the last part was taken."""
+
     def __init__(self, bytes_max: int) -> None:
         super().__init__()
         self._bytes_max = bytes_max
+        self._taken_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return self.tell()
+
+    def taken(self) -> bytes:
+        part = self.getvalue()
+        self._taken_bytes += len(part)
+        self.seek(0)
+        self.truncate()
+        return part
 
     def write(self, part: Any) -> int:
         written = super().write(part)
-        if self.tell() > self._bytes_max:
+        if self._taken_bytes + self.held_bytes > self._bytes_max:
             raise RequestInvalid(
                 f"the answer is over {self._bytes_max} bytes",
                 hint="Ask for fewer rows or columns, or aggregate them.",
+            )
+        if self.held_bytes > ROW_BYTES_MAX:
+            raise RequestInvalid(
+                f"a row of the answer is over {ROW_BYTES_MAX} bytes", hint="Ask for fewer columns or shorter texts."
             )
         return written
 

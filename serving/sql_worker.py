@@ -13,12 +13,15 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import msgspec
+
 from models.query.view import bound
 from serving.sql_faults import refusal
-from serving.sql_job import HEAD_BYTES, SqlJob, SqlRefusal, SqlRows, decode_job, frame, length
+from serving.sql_job import HEAD_BYTES, SqlJob, SqlPart, SqlRefusal, SqlRows, decode_job, frame, length
 from serving.sql_rows import BATCH_ROWS, Written
 from serving.sql_sandbox import Sandboxes
 
@@ -45,16 +48,16 @@ def bind(memory_bytes: int) -> None:
     os.nice(_NICE)
 
 
-def answer(sandboxes: Sandboxes, job: SqlJob) -> SqlRows | SqlRefusal:
-    """The rows of one job, or why there are none."""
+def answer(sandboxes: Sandboxes, job: SqlJob, tell: Callable[[SqlPart], None]) -> SqlRows | SqlRefusal:
+    """The rows of one job, the last part of them where `tell` was given others, or why there are none or no more."""
     try:
-        return _rows(sandboxes, job)
+        return _rows(sandboxes, job, tell)
     # Whatever a statement brings about is an answer: the process serves the next one.
     except Exception as error:
         return refusal(error, timeout_s=job.timeout_s)
 
 
-def _rows(sandboxes: Sandboxes, job: SqlJob) -> SqlRows:
+def _rows(sandboxes: Sandboxes, job: SqlJob, tell: Callable[[SqlPart], None]) -> SqlRows:
     statement, tables = sandboxes.statement(job)
     values = bound(statement.named_parameters, job.parameters, job.view)
     cursor = sandboxes.connection(job).cursor()
@@ -62,7 +65,7 @@ def _rows(sandboxes: Sandboxes, job: SqlJob) -> SqlRows:
     watch.daemon = True
     watch.start()
     versions = {name: job.views[name].version for name in sorted(tables)}
-    written = Written(versions)
+    written = Written(versions, lambda body: tell(SqlPart(body, versions)))
     try:
         # As a relation it is streamed, and one row beyond the limit is the last that is worked for.
         found = cursor.sql(statement, params=values) if values else cursor.sql(statement)
@@ -76,11 +79,15 @@ def _rows(sandboxes: Sandboxes, job: SqlJob) -> SqlRows:
 
 def serve(jobs: BinaryIO, replies: BinaryIO, sandboxes: Sandboxes) -> None:
     """Answer jobs one after the other until the other end is closed."""
+
+    def tell(reply: msgspec.Struct) -> None:
+        replies.write(frame(reply))
+        replies.flush()
+
     while len(head := jobs.read(HEAD_BYTES)) == HEAD_BYTES:
         job = decode_job(jobs.read(length(head)))
         signal.alarm(int(job.timeout_s) + _ALARM_AFTER_S)
-        replies.write(frame(answer(sandboxes, job)))
-        replies.flush()
+        tell(answer(sandboxes, job, tell))
         signal.alarm(0)
 
 

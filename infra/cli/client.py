@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx2
 
@@ -69,12 +69,36 @@ class HubHttp:
         try:
             response = self._client.request(method, path, **options)
         except httpx2.HTTPError as error:
-            raise CommandFailed(
-                f"no answer from {self._url}: {error}", hint="Is it running? `llmhub status`"
-            ) from error
+            raise self._no_answer(error) from error
         if response.status_code >= 400:
             raise HubRefused(response.status_code, _problem(response))
         return response
+
+    def copy(self, method: str, path: str, to: BinaryIO, **options: Any) -> None:
+        """Write the answer as it comes, however long it is.
+
+        Raises:
+            HubRefused: the answer is a problem.
+            CommandFailed: no answer, or only the beginning of one.
+        """
+        begun = False
+        try:
+            with self._client.stream(method, path, **options) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise HubRefused(response.status_code, _problem(response))
+                for part in response.iter_bytes():
+                    begun = True
+                    to.write(part)
+        except httpx2.HTTPError as error:
+            if begun:
+                raise CommandFailed(
+                    f"the answer was cut: {error}", hint="What was written is not all. Ask for less at a time."
+                ) from error
+            raise self._no_answer(error) from error
+
+    def _no_answer(self, error: httpx2.HTTPError) -> CommandFailed:
+        return CommandFailed(f"no answer from {self._url}: {error}", hint="Is it running? `llmhub status`")
 
 
 def _problem(response: httpx2.Response) -> dict[str, Any]:

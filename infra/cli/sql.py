@@ -41,11 +41,14 @@ def sql(
         table, equals, version = as_of.partition("=")
         body["as_of"] = {table: int(version)} if equals and version.isdigit() else as_of
     headers = {"accept": "text/csv" if as_csv else "application/json"}
-    response = HubHttp.of(data, url=url, key=key).send("POST", "/api/v1/sql", json=body, headers=headers)
+    hub = HubHttp.of(data, url=url, key=key)
     if as_csv or as_json:
-        # As it came: every digit of money, and the names of columns where there are no rows.
-        print(response.text, end="" if as_csv else "\n")
+        # As it comes: every digit of money, the names of columns where there are no rows, and no end of rows kept here.
+        out = typer.get_binary_stream("stdout")
+        hub.copy("POST", "/api/v1/sql", out, json=body, headers=headers)
+        out.write(b"" if as_csv else b"\n")
         return
+    response = hub.send("POST", "/api/v1/sql", json=body, headers=headers)
     # Every digit of money, here too.
     answer = json.loads(response.text, parse_float=Decimal)
     show(answer["rows"])

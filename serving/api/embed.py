@@ -19,6 +19,7 @@ from serving.auth.links import LinkGate, OpenedBoard
 from serving.limits import Bodies
 from serving.query_answers import Answer
 from serving.query_batch import QUESTIONS_MAX, Batch, Outcome, parse_etags, written
+from serving.sql_answers import whole
 from serving.sql_job import SqlRows
 from serving.sql_request import parse_request
 
@@ -132,8 +133,7 @@ async def _rows(request: Request, opened: OpenedBoard, asked: dict[str, Any]) ->
     body = msgspec.json.encode({"sql": asked["sql"], "limit": asked.get("limit", _SQL_ROWS), "view": asked.get("view")})
     rows_max = state.settings.sql_rows_max
     statement = parse_request(body, _JSON, rows_max=rows_max, now_us=state.clock.now_us())
-    rows: SqlRows = await state.query.sql(opened.principal.scope, statement)
-    return rows
+    return await whole(state.query.sql(opened.principal.scope, statement))
 
 
 async def _opened(request: Request, dashboard_id: str) -> OpenedBoard:

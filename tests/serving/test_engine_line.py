@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.cancelled = asyncio.Event()
+        self.counted = 0
 
     async def echo(self, *given: Any, **named: Any) -> Any:
         return given, named
@@ -32,6 +34,15 @@ class Engine:
 
         raise Unsendable("words")
 
+    async def count(self, to: int) -> AsyncGenerator[int]:
+        try:
+            for number in range(to):
+                self.counted = number
+                yield number
+        finally:
+            self.cancelled.set()
+        raise RequestInvalid("there is no more")
+
     async def wait(self) -> None:
         try:
             await asyncio.Event().wait()
@@ -43,7 +54,8 @@ class Engine:
 def run(work: Callable[[Line, LineEnd, Engine], Awaitable[None]]) -> None:
     async def whole() -> None:
         engine = Engine()
-        end = LineEnd({name: getattr(engine, name) for name in ("echo", "refuse", "odd", "wait")})
+        methods = {name: getattr(engine, name) for name in ("echo", "refuse", "odd", "wait")}
+        end = LineEnd(methods, {"count": engine.count})
         line = Line(end.name, ManualClock())
         assert not line.ready()
         async with asyncio.timeout(10):
@@ -75,6 +87,31 @@ def test_refusals_keep_their_words_and_any_error_comes_back() -> None:
         assert refused.value.hint == "Ask for another."
         with pytest.raises(RuntimeError, match="words"):
             await line.ask("odd")
+        assert await line.ask("echo", 1) == ((1,), {})
+
+    run(work)
+
+
+def test_parts_come_in_order_and_so_does_what_went_wrong() -> None:
+    async def work(line: Line, end: LineEnd, engine: Engine) -> None:
+        told = []
+        with pytest.raises(RequestInvalid, match="no more"):
+            async for part in line.parts("count", 1_000):
+                told.append(part)
+        assert told == list(range(1_000))
+        assert await line.ask("echo", 1) == ((1,), {})
+
+    run(work)
+
+
+def test_parts_wait_for_their_reader_and_end_with_it() -> None:
+    async def work(line: Line, end: LineEnd, engine: Engine) -> None:
+        async with aclosing(line.parts("count", 1_000_000)) as parts:
+            assert await anext(parts) == 0
+            for number in range(100):
+                await line.ask("echo", number)
+            assert engine.counted < 10, "the engine goes a few parts ahead"
+        await engine.cancelled.wait()
         assert await line.ask("echo", 1) == ((1,), {})
 
     run(work)

@@ -15,7 +15,7 @@ from tests.serving.sql_hub import SECRETS, SqlHub, serving, two_tenants
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlHub]:
     lake = two_tenants(tmp_path_factory.mktemp("lake"))
-    with serving(lake, sql_timeout_s=1.5, sql_memory_bytes=256 * 1024 * 1024, sql_workers=1) as hub:
+    with serving(lake, sql_timeout_s=3.0, sql_memory_bytes=256 * 1024 * 1024, sql_workers=1) as hub:
         yield hub
 
 
