@@ -131,8 +131,9 @@ class _EngineEnd(_Frames):
 
     async def _answer(self, number: int, method: str, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         try:
+            answer: Any = None
             if method in self._in_parts:
-                answer = await self._told_in_parts(number, self._in_parts[method](*given, **named))
+                await self._tell_parts(number, self._in_parts[method](*given, **named))
             else:
                 answer = await self._methods[method](*given, **named)
             frame = (number, answer, _Told.ANSWER)
@@ -141,7 +142,7 @@ class _EngineEnd(_Frames):
             frame = (number, _portable(error), _Told.ERROR)
         self.tell(frame)
 
-    async def _told_in_parts(self, number: int, parts: AsyncGenerator[Any]) -> None:
+    async def _tell_parts(self, number: int, parts: AsyncGenerator[Any]) -> None:
         room = self._room[number] = asyncio.Semaphore(_PARTS_AHEAD)
         try:
             async with aclosing(parts):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Final
 
 import pyarrow as pa
@@ -40,6 +41,7 @@ class Edges:
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, Block | None] = OrderedDict()
+        self._reading: dict[_Key, Future[Block | None]] = {}
         self._used_bytes = 0
 
     def blocks(
@@ -72,18 +74,35 @@ class Edges:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        # Two that miss the same unit both read it: rarer, and cheaper, than waiting in line for any of them.
-        tables = [read_span(path, start_us, start_us + _UNIT_US[tier]) for path in paths]
-        rows = [table for table in tables if table.num_rows]
-        made = block(pa.concat_tables(rows, promote_options="permissive"), self._names) if rows else None
+            reading = self._reading.get(key)
+            mine = reading is None
+            if reading is None:
+                reading = self._reading[key] = Future()
+        # Those who miss the same unit at one time wait for one reader: a board asks seven questions of one range.
+        if mine:
+            self._read(key, reading)
+        return reading.result()
+
+    def _read(self, key: _Key, reading: Future[Block | None]) -> None:
+        tier, _, start_us, paths = key
+        try:
+            tables = [read_span(path, start_us, start_us + _UNIT_US[tier]) for path in paths]
+            rows = [table for table in tables if table.num_rows]
+            made = block(pa.concat_tables(rows, promote_options="permissive"), self._names) if rows else None
+        # Whatever it is, everybody who waits is told.
+        except BaseException as error:
+            with self._lock:
+                del self._reading[key]
+            reading.set_exception(error)
+            return
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = made
-                self._used_bytes += _size(made)
+            del self._reading[key]
+            self._kept[key] = made
+            self._used_bytes += _size(made)
             while self._used_bytes > self._memory_bytes and len(self._kept) > 1:
                 _, oldest = self._kept.popitem(last=False)
                 self._used_bytes -= _size(oldest)
-        return made
+        reading.set_result(made)
 
 
 def _units(piece: Piece) -> range | None:

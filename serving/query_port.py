@@ -237,7 +237,7 @@ class RemoteQuery:
                 # Asked again it could be other rows: not what goes on where the first ones ended.
                 if begun:
                     raise Unavailable("the query engine went away", retry_after_s=_GONE_RETRY_S) from error
-        response = self._handle.options(stream=True).sql.remote(scope, request)
+        response: Any = self._handle.options(stream=True).sql.remote(scope, request)
         try:
             async for part in response:
                 yield _raised(part)

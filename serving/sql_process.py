@@ -81,6 +81,7 @@ class SqlProcess:
             return too_long(job.timeout_s)
         until_s = time.monotonic() + job.timeout_s + _GRACE_S + (_START_S if fresh else 0)
         begun = False
+        reply: SqlPart | SqlRows | SqlRefusal
         try:
             _send(process, frame(job), until_s)
             while isinstance(reply := decode_reply(_received(process, until_s)), SqlPart):

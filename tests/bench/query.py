@@ -192,7 +192,10 @@ def _middle(runs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def quantiles(values_ms: Sequence[float]) -> dict[str, float]:
     """p50, p95 and p99 in ms."""
-    cuts = statistics.quantiles(values_ms, n=100, method="inclusive")
+    # One value is all of its quantiles.
+    cuts = statistics.quantiles(
+        [*values_ms, values_ms[0]] if len(values_ms) == 1 else values_ms, n=100, method="inclusive"
+    )
     return {"p50_ms": round(cuts[49], 2), "p95_ms": round(cuts[94], 2), "p99_ms": round(cuts[98], 2)}
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +176,46 @@ def test_what_is_kept_of_ends_is_bounded(lake: Lake) -> None:
         assert found is not None
         assert edges._used_bytes <= 20_000 or len(edges._kept) == 1
     assert len(edges._kept) < 60
+    engine.close()
+
+
+def test_an_end_that_many_ask_for_at_once_is_read_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = lake.engine()
+    forget_days(engine)
+    reads: Counter[tuple[str, int]] = Counter()
+    askers, real = threading.Barrier(8), hot_edges.read_span
+
+    def counted(path: str, from_us: int, to_us: int) -> pa.Table:
+        reads[path, from_us] += 1
+        return real(path, from_us, to_us)
+
+    monkeypatch.setattr(hot_edges, "read_span", counted)
+    asked = planned(NOW_US - 5 * DAY_US - MINUTE_US, NOW_US - 2 * DAY_US)
+
+    def ask_with_others(_: int) -> int:
+        askers.wait()
+        found = engine._hot.partials(ALPHA, *asked)
+        assert found is not None
+        return rows_of(found)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(ask_with_others, range(8)))) == 1
+    assert set(reads.values()) == {1}
+    engine.close()
+
+
+def test_an_end_that_cannot_be_read_is_no_answer_for_anybody(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = lake.engine()
+    forget_days(engine)
+    asked = planned(NOW_US - 5 * DAY_US - MINUTE_US, NOW_US - 2 * DAY_US)
+
+    def gone(path: str, from_us: int, to_us: int) -> pa.Table:
+        raise FileNotFoundError(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hot_edges, "read_span", gone)
+        assert engine._hot.partials(ALPHA, *asked) is None
+    assert engine._hot.partials(ALPHA, *asked) is not None
     engine.close()
 
 
