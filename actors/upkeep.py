@@ -25,6 +25,8 @@ from cluster.settings import Settings
 log = structlog.get_logger("upkeep")
 
 UPKEEP_EVERY_S: Final = 1.0
+_NICE: Final = 10
+_NICE_MAX: Final = 19
 _VACUUM_EVERY_S: Final = 3_600.0
 
 
@@ -69,8 +71,9 @@ class Upkeep:
         self._thread.join()
 
     def _run(self) -> None:
-        # Intake comes first when both want the cores.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        # Intake comes first when both want the cores: of this thread, whatever the process itself was started with.
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(_NICE_MAX, own + _NICE))
         while not self._ended.wait(UPKEEP_EVERY_S):
             try:
                 with self._lock:

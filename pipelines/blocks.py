@@ -17,6 +17,7 @@ from cluster.lake.scan import ActiveFile, Snapshot, files
 from cluster.tenancy import TenantScope
 from models.query.blocks import Part, Reduction
 from models.query.seen import owned, read_files
+from pipelines.background import step_back
 
 # Of one task, at most: a few seconds of one core, so that progress is seen and a lost task costs little.
 BLOCK_BYTES_MAX: Final = 48 * 1024 * 1024
@@ -100,6 +101,7 @@ def over_cluster(lake: Path, scope: TenantScope, reduction: Reduction, blocks: S
 def _reduce(
     batch: pa.Table, *, lake: Path, scope: TenantScope, reduction: Reduction, blocks: Sequence[Block]
 ) -> pa.Table:
+    step_back()
     numbers = batch.column("item").to_pylist()
     written = [stream_of(reduce_block(lake, scope, reduction, blocks[number])) for number in numbers]
     node = ray.get_runtime_context().get_node_id()

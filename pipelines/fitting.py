@@ -30,6 +30,7 @@ from models.anomaly.refusals import NotEnoughData
 from models.anomaly.scores import Arrays, Fitted
 from models.anomaly.series import Series
 from models.anomaly.training import Trainer
+from pipelines.background import step_back
 from pipelines.windows import dataset, series_of
 
 log = structlog.get_logger("fitting")
@@ -127,6 +128,7 @@ def fit(work: Work, series: Mapping[str, Series], *, folder: Path) -> Outcome:
 
 def _fit_here(told: dict[str, Any]) -> None:
     """What each worker runs."""
+    step_back()
     work = Work(**told)
     context = train.get_context()
     windows = train.get_dataset_shard("windows").iter_batches(batch_format="pyarrow", batch_size=None)

@@ -35,6 +35,7 @@ from models.anomaly.refusals import NotEnoughData
 from models.anomaly.trace_judgement import judge
 from models.anomaly.trace_model import with_threshold
 from models.anomaly.trace_scores import FittedTraces
+from pipelines.background import step_back
 from pipelines.fitting import FAILURES_MAX, WORKER_CPUS
 from pipelines.options import chosen
 from pipelines.report import reported
@@ -181,6 +182,7 @@ def fit(order: Order, spans: pa.Table, folder: Path, *, edges: bool) -> FittedTr
 
 def _fit_here(told: dict[str, Any]) -> None:
     """What each worker runs."""
+    step_back()
     context = train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     batches = train.get_dataset_shard("spans").iter_batches(batch_format="pyarrow", batch_size=None)

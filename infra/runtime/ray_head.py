@@ -31,6 +31,8 @@ TUNING = {
     # A batch of thousands of events travels inside its call; through the object store it takes twice as long. Room for
     # what the doors carry in one call (`actors.lanes.GROUP_BYTES_MAX`) and its envelope.
     "RAY_max_direct_call_object_size": str(10 * 1024 * 1024),
+    # Ray starts workers at nice 15: doors and shards would stand behind everything beside them that says it steps back.
+    "RAY_worker_niceness": "0",
 }
 
 
