@@ -1,9 +1,9 @@
 """Let a challenger take over from the champion, or say why not: `--set kind=NAME [--set tenant=NAME]`.
 
-Both models are judged on the same rows that neither was fitted on, with the same planted faults. A worse challenger is
-refused: the alias stays, the reason becomes a tag of the version, and the job exits with 1. `--set rollback=yes` brings
-the champion before this one back, `--set version=N` names another challenger. Also through `ray job submit` and
-`llmhub job`. Prints one JSON object.
+Both models are judged on the same rows that neither was fitted on, with the same planted faults, round after round. A
+challenger that is not surely about as good is refused: the alias stays, the reason becomes a tag of the version, and
+the job exits with 1. `--set rollback=yes` brings the champion before this one back, `--set version=N` names another
+challenger. Also through `ray job submit` and `llmhub job`. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT, TenantScope, tenant_id
 from models.anomaly import fleet, together
 from models.anomaly.fleet import POOLED
-from models.anomaly.judgement import Judgement, judge, judge_together, refusal
+from models.anomaly.judgement import Judgement, Spread, judge, judge_together, refusal, spread_of, spread_together
 from models.anomaly.neighbourhood import KIND as NEIGHBOURHOOD
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Series
@@ -41,20 +41,29 @@ class Road:
     """How models of series are judged.
 
     Attributes:
+        spread: of a model, by which faults for both are sized.
         past_rows: read before the held-back ones, as their past.
         budget_per_day: alarms for one entity that a model was given.
     """
 
     load: Callable[..., Any]
-    judge: Callable[[Any, Mapping[str, Series], Mapping[str, int]], Judgement]
+    judge: Callable[..., Judgement]
+    spread: Callable[[Any], Spread]
     budget_per_day: Callable[[Any], float]
     past_rows: int
 
 
-FLEET_ROAD: Final = Road(fleet.load, judge, lambda model: model.threshold(POOLED).budget_per_day, _PAST_ROWS)
+FLEET_ROAD: Final = Road(
+    fleet.load,
+    judge,
+    spread_of,
+    lambda model: model.threshold(POOLED).budget_per_day,
+    _PAST_ROWS,
+)
 TOGETHER_ROAD: Final = Road(
     together.load,
     judge_together,
+    spread_together,
     lambda model: model.threshold.budget_per_day / len(model.entities),
     TOGETHER_PAST_ROWS,
 )
@@ -126,12 +135,14 @@ def _judged(
     from_us = max(int(one.configuration["trained_to_us"]) for one in models)
     whole, first = held_back(gathered.series, from_us, past_rows=road.past_rows)
     judgements = []
-    for model in models:
-        judged = road.load(model.arrays, model.configuration)
+    loaded = [road.load(model.arrays, model.configuration) for model in models]
+    # The champion's, where there is one: a challenger with wide units would be given faults that are easy to see.
+    spread = road.spread(loaded[-1])
+    for model, judged in zip(models, loaded, strict=True):
         own = {name: one for name, one in whole.items() if list(one.features) == model.configuration["features"]}
         if not own:
             raise NotEnoughData(f"the rows of now are not those that version {model.version} reads")
-        judgements.append(road.judge(judged, own, first))
+        judgements.append(road.judge(judged, own, first, compared=True, spread=spread))
     last = max(one.start_us + one.rows * one.step_s * 1_000_000 for one in whole.values())
     return judgements, (from_us, last)
 

@@ -250,8 +250,7 @@ def assemble(
             thresholds[name] = threshold_of([scores], units.step_s, budget_per_day)
         except NotEnoughData:
             continue
-    unseen = [one.part(fitting_rows(one), one.rows) for one in residuals.values()]
-    return Fleet(units, head, thresholds, Reference.fit(unseen))
+    return Fleet(units, head, thresholds, Reference.fit(list(residuals.values())))
 
 
 def threshold_of(scores: list[Floats], step_s: int, budget_per_day: float) -> Threshold:

@@ -1,15 +1,20 @@
-"""A model on held-back time: false alarms as it is, recall on planted faults; and which of two models is better."""
+"""A model on held-back time: false alarms as it is, recall on planted faults; and whether one is worse than another.
+
+Held-back time of a day or two has room for a handful of faults, too few to tell two models apart by. So models are
+compared by many rounds of faults in the same rows, each pair of figures being of the same rows with the same faults.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from models.anomaly.evaluation import Meeting, auc_pr, meet
-from models.anomaly.fleet import Fleet
+from models.anomaly.fleet import POOLED, Fleet
 from models.anomaly.planted import plant
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Floats, Matrix, Series
@@ -22,10 +27,17 @@ ROWS_MIN: Final = 240
 TOGETHER_ROWS_MIN: Final = 120
 # Rows after a fault in which an alarm is late, not false.
 _GAP: Final = 5
-# A challenger may be this much worse by chance.
-PRECISION_SLACK: Final = 0.01
-# Alarms of a challenger on held-back time: at most the budget, or what the champion raises, and half as many again.
-ALARMS_SLACK: Final = 1.5
+# Rounds of a comparison go on until there are so many faults and so many cells, an entity in a round each.
+FAULTS_MIN: Final = 160
+CELLS_MIN: Final = 24
+ROUNDS_MAX: Final = 32
+# By so much a challenger's average precision may be below the champion's, with the confidence below.
+MARGIN: Final = 0.02
+_CONFIDENCE: Final = 0.95
+_RESAMPLES: Final = 2_000
+
+Cell = tuple[str, int]
+Spread = Callable[[str], Matrix]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,8 @@ class Judgement:
         delay_rows: median rows from the start of a found fault to its alarm; -1 without any.
         alarms_per_day: for one entity on the rows as they are, believed normal.
         random_precision: share of rows with a fault.
+        days: of entities, with a score.
+        cells: (average precision, that of chance) by entity and round.
     """
 
     average_precision: float
@@ -47,10 +61,23 @@ class Judgement:
     random_precision: float
     entities: int
     rows: int
+    days: float
+    cells: Mapping[Cell, tuple[float, float]]
+
+    @property
+    def alarms(self) -> int:
+        """On the rows as they are."""
+        return round(self.alarms_per_day * self.days)
 
     def metrics(self, prefix: str = "held_") -> dict[str, float]:
         """By name."""
-        return {f"{prefix}{name}": float(value) for name, value in asdict(self).items()}
+        return {f"{prefix}{name}": float(getattr(self, name)) for name in _METRICS}
+
+
+_METRICS: Final = (
+    *("average_precision", "recall", "delay_rows", "alarms_per_day"),
+    *("random_precision", "entities", "rows", "days"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,17 +91,27 @@ class _Judged:
 
     entities: frozenset[str]
     score: Callable[[Mapping[str, Series]], dict[str, Floats]]
-    spread: Callable[[str], Matrix]
+    spread: Spread
     threshold: Callable[[str], Threshold]
     rows_min: int
 
 
-def judge(fleet: Fleet, series: Mapping[str, Series], first: Mapping[str, int], *, seed: int = SEED) -> Judgement:
+def judge(
+    fleet: Fleet,
+    series: Mapping[str, Series],
+    first: Mapping[str, int],
+    *,
+    seed: int = SEED,
+    compared: bool = False,
+    spread: Spread | None = None,
+) -> Judgement:
     """Judge on the rows from `first` on; the rows before are read as their past only.
 
     Args:
         series: by entity; those the fleet does not know are left out.
         first: first held-back row of each.
+        compared: with as many rounds of faults as a comparison needs, in place of one.
+        spread: by which faults are sized, of an entity; None = the fleet's own. Two models need the same.
 
     Raises:
         NotEnoughData: no known entity has ROWS_MIN scored rows there.
@@ -82,67 +119,96 @@ def judge(fleet: Fleet, series: Mapping[str, Series], first: Mapping[str, int], 
     judged = _Judged(
         frozenset(fleet.units.names),
         lambda told: {name: fleet.score(one, name).score for name, one in told.items()},
-        lambda name: fleet.units.spread[fleet.units.place(name)],
+        spread or spread_of(fleet),
         fleet.threshold,
         ROWS_MIN,
     )
-    return _judgement(judged, series, first, seed)
+    return _judgement(judged, series, first, seed=seed, rounds_max=ROUNDS_MAX if compared else 1)
 
 
 def judge_together(
-    model: Together, series: Mapping[str, Series], first: Mapping[str, int], *, seed: int = SEED
+    model: Together,
+    series: Mapping[str, Series],
+    first: Mapping[str, int],
+    *,
+    seed: int = SEED,
+    compared: bool = False,
+    spread: Spread | None = None,
 ) -> Judgement:
     """The same of entities side by side: all have faults, each at its own times.
 
     Raises:
         NotEnoughData: no known entity has TOGETHER_ROWS_MIN scored rows there.
     """
-    usual = model.detector.usual
     judged = _Judged(
         frozenset(model.entities),
         lambda told: {name: one.score for name, one in model.score(told).items()},
-        lambda name: usual.spread[model.entities.index(name)].astype(np.float32),
+        spread or spread_together(model),
         lambda name: model.threshold,
         TOGETHER_ROWS_MIN,
     )
-    return _judgement(judged, series, first, seed)
+    return _judgement(judged, series, first, seed=seed, rounds_max=ROUNDS_MAX if compared else 1)
 
 
-def _judgement(judged: _Judged, series: Mapping[str, Series], first: Mapping[str, int], seed: int) -> Judgement:
+def spread_of(fleet: Fleet) -> Spread:
+    """Robust spreads of an entity's features in training time; of one that the fleet does not know those of all."""
+    names = frozenset(fleet.units.names)
+    return lambda name: fleet.units.spread[fleet.units.place(name if name in names else POOLED)]
+
+
+def spread_together(model: Together) -> Spread:
+    """The same of entities side by side."""
+    spread = model.detector.usual.spread.astype(np.float32)
+    at = {name: number for number, name in enumerate(model.entities)}
+    return lambda name: spread[at[name]] if name in at else np.median(spread, axis=0)
+
+
+def _judgement(
+    judged: _Judged, series: Mapping[str, Series], first: Mapping[str, int], *, seed: int, rounds_max: int
+) -> Judgement:
     known = {name: one for name, one in series.items() if name in judged.entities}
-    planted = {
-        name: plant(one, judged.spread(name), name=name, first=first[name], seed=seed) for name, one in known.items()
-    }
     clean = judged.score(known) if known else {}
-    found = judged.score({name: one.series for name, one in planted.items()}) if known else {}
-    precisions, chances, meetings, alarms, days, rows = [], [], [], 0, 0.0, 0
-    for name, one in known.items():
-        start, threshold = first[name], judged.threshold(name)
-        scored = int(np.isfinite(clean[name][start:]).sum())
-        if scored < judged.rows_min or not planted[name].events:
-            continue
-        alarms += len(decide(clean[name][start:], threshold))
-        days += one.step_s * scored / DAY_S
-        rows += scored
-        precisions.append(auc_pr(found[name][start:], planted[name].labels[start:]))
-        chances.append(float(planted[name].labels[start:].mean()))
-        events = [(begin - start, end - start) for begin, end in planted[name].events]
-        raised = [(alarm.start, alarm.end) for alarm in decide(found[name][start:], threshold)]
-        meetings.append(meet(raised, events, gap=_GAP))
-    if not precisions:
+    scored = {name: int(np.isfinite(clean[name][first[name] :]).sum()) for name in known}
+    counted = [name for name in known if scored[name] >= judged.rows_min]
+    cells: dict[Cell, tuple[float, float]] = {}
+    meetings: list[Meeting] = []
+    for number in range(rounds_max if counted else 0):
+        planted = {
+            name: plant(one, judged.spread(name), name=name, first=first[name], seed=seed + number)
+            for name, one in known.items()
+        }
+        found = judged.score({name: one.series for name, one in planted.items()})
+        for name in counted:
+            labels, start = planted[name].labels[first[name] :], first[name]
+            if planted[name].events:
+                cells[name, number] = (auc_pr(found[name][start:], labels), float(labels.mean()))
+                meetings.append(_met(found[name][start:], planted[name].events, judged.threshold(name), start=start))
+        if sum(one.events for one in meetings) >= FAULTS_MIN and len(cells) >= CELLS_MIN:
+            break
+    if not cells:
         raise NotEnoughData(
             f"no entity has {judged.rows_min} scored rows of held-back time",
             hint="Widen the range, or hold back a larger share.",
         )
+    told = sorted({name for name, _ in cells})
+    days = sum(known[name].step_s * scored[name] for name in told) / DAY_S
+    alarms = sum(len(decide(clean[name][first[name] :], judged.threshold(name))) for name in told)
     return Judgement(
-        average_precision=float(np.mean(precisions)),
+        average_precision=float(np.mean([precision for precision, _ in cells.values()])),
         recall=_recall(meetings),
         delay_rows=float(np.median(delays)) if (delays := [d for one in meetings for d in one.delays]) else -1.0,
         alarms_per_day=alarms / days,
-        random_precision=float(np.mean(chances)),
-        entities=len(precisions),
-        rows=rows,
+        random_precision=float(np.mean([chance for _, chance in cells.values()])),
+        entities=len(told),
+        rows=sum(scored[name] for name in told),
+        days=days,
+        cells=cells,
     )
+
+
+def _met(scores: Floats, events: tuple[tuple[int, int], ...], threshold: Threshold, *, start: int) -> Meeting:
+    raised = [(alarm.start, alarm.end) for alarm in decide(scores, threshold)]
+    return meet(raised, [(begin - start, end - start) for begin, end in events], gap=_GAP)
 
 
 def _recall(meetings: list[Meeting]) -> float:
@@ -153,21 +219,45 @@ def _recall(meetings: list[Meeting]) -> float:
 def refusal(challenger: Judgement, champion: Judgement | None, *, budget_per_day: float) -> str:
     """Why a challenger must not take over; empty when it may.
 
-    Both were judged on the same rows with the same faults. Without a champion it has to beat chance.
+    Both were judged on the same rows with the same faults. A challenger has to show that it is no more than MARGIN
+    worse: what cannot be told apart from worse is refused too. Without a champion it has to beat chance.
     """
     if champion is None:
-        if challenger.average_precision <= challenger.random_precision:
+        lowest = _lowest(np.array([precision - chance for precision, chance in challenger.cells.values()]))
+        if lowest <= 0:
             return (
-                f"average precision {challenger.average_precision:.3f} is not above chance "
+                f"average precision {challenger.average_precision:.3f} is not surely above chance "
                 f"({challenger.random_precision:.3f})"
             )
         return ""
-    if challenger.average_precision < champion.average_precision - PRECISION_SLACK:
+    shared = sorted(challenger.cells.keys() & champion.cells.keys())
+    if not shared:
+        return "it knows none of the entities that the champion judges"
+    ours, theirs = (np.array([one.cells[cell][0] for cell in shared]) for one in (challenger, champion))
+    if (lowest := _lowest(ours - theirs)) < -MARGIN:
         return (
-            f"average precision {challenger.average_precision:.3f} is below the champion's "
-            f"{champion.average_precision:.3f}"
+            f"average precision {ours.mean():.3f} beside the champion's {theirs.mean():.3f} on the same faults: it may "
+            f"be {-lowest:.3f} below, and {MARGIN} is allowed"
         )
-    allowed = ALARMS_SLACK * max(budget_per_day, champion.alarms_per_day)
-    if challenger.alarms_per_day > allowed:
-        return f"{challenger.alarms_per_day:.2f} alarms per entity and day are over {allowed:.2f}"
+    expected = max(budget_per_day, champion.alarms_per_day) * challenger.days
+    if _at_least(challenger.alarms, expected) < 1 - _CONFIDENCE:
+        return (
+            f"{challenger.alarms} alarms on held-back time, {challenger.alarms_per_day:.2f} for an entity and day: "
+            f"{expected:.1f} are expected by the budget or of the champion"
+        )
     return ""
+
+
+def _lowest(differences: Floats) -> float:
+    """Bound that the mean is above with _CONFIDENCE: of resampled cells, the same ones for the same number of them."""
+    generator = np.random.default_rng(SEED)
+    drawn = generator.integers(0, differences.size, (_RESAMPLES, differences.size))
+    return float(np.quantile(differences[drawn].mean(axis=1), 1 - _CONFIDENCE))
+
+
+def _at_least(count: int, expected: float) -> float:
+    """Chance of so many events or more where a Poisson process has `expected` on average."""
+    if count == 0 or expected <= 0:
+        return 1.0 if count == 0 else 0.0
+    fewer = (math.exp(number * math.log(expected) - expected - math.lgamma(number + 1)) for number in range(count))
+    return max(0.0, 1.0 - sum(fewer))

@@ -63,7 +63,7 @@ def lived(hub: LocalHub, smd: Path | None, figures: dict[str, Any]) -> None:
     figures["resumed"] = resumed > 0
     figures["autoencoder_with_kill"] = cost(first)
     figures["promoted"] = job(hub, "promote", "kind=autoencoder")["promoted"]
-    second = submitted(hub, environment, "train_autoencoder", "seed=2", "steps=600")
+    second = submitted(hub, environment, "train_autoencoder", "seed=2", "steps=800")
     figures["autoencoder_by_ray_job_submit"] = cost(second)
     gnn = submitted(hub, environment, "train_gnn", "steps=200")
     figures["gnn_metric_by_ray_job_submit"] = cost(gnn) | {

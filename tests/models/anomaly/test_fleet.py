@@ -11,9 +11,7 @@ import torch
 
 from models.anomaly import detector, fleet
 from models.anomaly.detector import DETECTORS
-from models.anomaly.drift import Reference
 from models.anomaly.fleet import POOLED, Fleet, Units
-from models.anomaly.judgement import Judgement, judge, refusal
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData, SeriesInvalid
 from models.anomaly.series import Series
 from models.anomaly.side_by_side import columns_of, side_by_side, split
@@ -150,43 +148,6 @@ def test_windows_that_are_too_short_or_empty_have_no_score() -> None:
     assert np.isnan(short.score).all()
     empty = np.full((1, 40, 6), np.nan, np.float32)
     assert np.isnan(model.score_last(empty, ["busy"], [0]).score).all()
-
-
-def _judgement(precision: float, alarms: float) -> Judgement:
-    return Judgement(precision, 0.5, 1.0, alarms, 0.05, 2, 1_000)
-
-
-def test_a_worse_challenger_is_refused_and_a_better_one_is_not() -> None:
-    champion = _judgement(0.6, 0.5)
-    assert refusal(_judgement(0.61, 0.5), champion, budget_per_day=0.5) == ""
-    assert "average precision" in refusal(_judgement(0.5, 0.5), champion, budget_per_day=0.5)
-    assert "alarms" in refusal(_judgement(0.7, 3.0), champion, budget_per_day=0.5)
-    assert refusal(_judgement(0.2, 0.0), None, budget_per_day=0.5) == ""
-    assert "chance" in refusal(_judgement(0.05, 0.0), None, budget_per_day=0.5)
-
-
-def test_a_fitted_model_finds_planted_faults_and_one_of_other_rows_does_not_find_as_many() -> None:
-    held = _series(1_000, seed=21)
-    first = dict.fromkeys(held, 64)
-    good = judge(fitted("pca"), held, first)
-    assert good.average_precision > 3 * good.random_precision
-    assert judge(fitted("pca"), held, first) == good
-    with pytest.raises(NotEnoughData):
-        judge(fitted("pca"), {"new": held["busy"]}, {"new": 0})
-
-
-def test_drift_is_seen_and_more_of_the_same_is_not() -> None:
-    model = fitted("pca")
-    usual_rows = [model.units.residual_series(one, name) for name, one in _series(600, seed=31).items()]
-    assert model.reference.compare(usual_rows).drifted == {}
-    moved = [one.with_values(one.values + np.eye(6, dtype=np.float32)[2] * 3) for one in usual_rows]
-    assert list(model.reference.compare(moved).drifted) == ["m2"]
-    vanished = [one.with_values(np.where(np.arange(6) == 4, np.float32(np.nan), one.values)) for one in usual_rows]
-    assert list(model.reference.compare(vanished).drifted) == ["m4"]
-    with pytest.raises(NotEnoughData):
-        model.reference.compare([usual_rows[0].part(0, 50)])
-    again = Reference.of(model.reference.arrays())
-    assert again.compare(usual_rows).index == pytest.approx(model.reference.compare(usual_rows).index)
 
 
 def test_entities_side_by_side_keep_their_values() -> None:
