@@ -2,7 +2,7 @@
 
 Decoders run in processes of their own, a part of the inputs each: one that ends by a signal is a failure of the input
 it was at, and the campaign goes on behind it. The decoder that is furthest behind is next. With `--keep` the figures
-are in the file after every part, and the same command goes on from there: a campaign may take days, ended at any time.
+are in the file every few seconds, and the same command goes on from there: a campaign may take days, ended at any time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any, Final
 from cluster.lake.files import replace
 from tests.journeys.fuzz import DECODERS, FAILURES_MAX, Tally, body_of, failure
 
-_PART: Final = 10_000
+# What a process takes to start and to be warm is as much as thousands of inputs.
+_PART: Final = 100_000
+_EVERY: Final = 5_000
 _PROGRAM: Final = (sys.executable, "-m", "tests.journeys.fuzz")
 
 
@@ -58,30 +60,44 @@ class Campaign:
 
     def run_one(self, name: str, numbers: range) -> None:
         """The next inputs of one decoder."""
-        self._part(name, numbers)
-        if self._kept:
-            replace(self._kept, json.dumps(self.report(), indent=1).encode())
-
-    def _part(self, name: str, numbers: range) -> None:
         if not numbers:
             return
-        tally = self.tallies[name]
-        with tempfile.NamedTemporaryFile() as place:
+        tally, before = self.tallies[name], self.tallies[name].inputs
+        died = self._process(name, numbers)
+        if died is None:
+            return
+        number, what = died
+        # What was found since the last line of figures is not known, so it is done again up to there.
+        self.run_one(name, range(numbers.start + tally.inputs - before, number))
+        tally.failures.append(failure(name, (self._seed, number), what, body_of(self._seed, name, number)))
+        tally.inputs += 1
+        self._keep()
+        self.run_one(name, range(number + 1, numbers.stop))
+
+    def _process(self, name: str, numbers: range) -> tuple[int, str] | None:
+        """Feed a decoder in a process; the input that ended it before its time and how, if one did."""
+        with tempfile.NamedTemporaryFile() as place, tempfile.TemporaryFile("w+") as told:
             place.write(numbers.start.to_bytes(8, "little"))
             place.flush()
             given = ["--seed", self._seed, "--decoder", name, "--first", numbers.start, "--inputs", len(numbers)]
-            command = [*self._program, *map(str, given), "--at", place.name]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode in (0, 1) and done.stdout:
-                tally.add(json.loads(done.stdout))
-                return
+            command = [*self._program, *map(str, given), "--every", str(_EVERY), "--at", place.name]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as process:
+                for line in process.stdout or ():
+                    self.tallies[name].add(json.loads(line))
+                    self._keep()
+            if process.returncode in (0, 1) and self._is_through(name, numbers):
+                return None
+            told.seek(0)
             number = int.from_bytes(Path(place.name).read_bytes(), "little")
-        # What the part found before it died is not known, so it is done again up to there.
-        self._part(name, range(numbers.start, number))
-        what = f"ended with {done.returncode}: {done.stderr[-300:]}"
-        tally.failures.append(failure(name, (self._seed, number), what, body_of(self._seed, name, number)))
-        tally.inputs += 1
-        self._part(name, range(number + 1, numbers.stop))
+            return number, f"ended with {process.returncode}: {told.read()[-300:]}"
+
+    def _is_through(self, name: str, numbers: range) -> bool:
+        tally = self.tallies[name]
+        return tally.inputs >= numbers.stop or len(tally.failures) >= FAILURES_MAX
+
+    def _keep(self) -> None:
+        if self._kept:
+            replace(self._kept, json.dumps(self.report(), indent=1).encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from tests.journeys.fuzz_campaign import Campaign
 
 ROOT = Path(__file__).parents[2]
 ONE = "hook-mlflow"
-# As `tests.journeys.fuzz`, but the process dies of one input, and another never ends.
+# As `tests.journeys.fuzz`, but the process dies of one input, gives up at another, and a third never ends.
 DYING = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -21,11 +21,14 @@ from tests.journeys import fuzz
 
 make, read = fuzz.DECODERS["{ONE}"]
 bad = {{fuzz.body_of(9, "{ONE}", 7): "dies", fuzz.body_of(9, "{ONE}", 11): "never ends"}}
+bad[fuzz.body_of(9, "{ONE}", 14)] = "gives up"
 fuzz.ENDLESS_S = 2.0
 
 def dying(body):
     if bad.get(body) == "dies":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if bad.get(body) == "gives up":
+        sys.exit(1)
     while bad.get(body) == "never ends":
         pass
     return read(body)
@@ -56,6 +59,12 @@ def test_the_command_reports_in_json(capsys: pytest.CaptureFixture[str]) -> None
     assert (report["inputs"], report["failures"]) == (5, [])
 
 
+def test_the_command_reports_after_every_so_many_inputs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--decoder", "hook-mlflow", "--inputs", "5", "--every", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["inputs"] for line in lines] == [2, 2, 1]
+
+
 def test_a_campaign_goes_on_behind_inputs_that_end_the_process(tmp_path: Path) -> None:
     program = tmp_path / "dying.py"
     program.write_text(DYING)
@@ -64,7 +73,7 @@ def test_a_campaign_goes_on_behind_inputs_that_end_the_process(tmp_path: Path) -
     tally = campaign.tallies[ONE]
     assert tally.inputs == 20
     found = [(one["input"], one["what"].split(":")[0]) for one in tally.failures]
-    assert found == [(7, "ended with -11"), (11, "ended with -27")]
+    assert found == [(7, "ended with -11"), (11, "ended with -27"), (14, "ended with 1")]
 
 
 def test_a_campaign_goes_on_from_what_was_kept(tmp_path: Path) -> None:
