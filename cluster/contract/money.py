@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster.contract.columns import MONEY
+from cluster.contract.documents import buffers
 from cluster.contract.event import COST_NANO_USD_MAX
 
 COST_MAX: Final = Decimal(COST_NANO_USD_MAX).scaleb(-9)
@@ -22,6 +23,9 @@ _TEXT_MAX: Final = 64
 # Of doubles in nano-dollars: up to here their steps are far below a half, and so much error is never reached.
 _SURE_NANO_MAX: Final = float(min(COST_NANO_USD_MAX, 1 << 47))
 _SURE_MARGIN: Final = 2.0**-50
+# So many decimals and those of an exponent of one digit stay inside Arrow's table, which ends 38 places from nine.
+_DIGITS_MAX: Final = 24
+_FEW_DECIMALS: Final = rf"^[^eE]{{0,{_DIGITS_MAX}}}([eE][+-]?0?[0-9])?$"
 # Enough digits for any text within the length limit; exponents beyond the bounds are out of range anyway.
 _EXACT: Final = Context(prec=_TEXT_MAX + 40, rounding=ROUND_HALF_EVEN)
 
@@ -60,18 +64,31 @@ def read_money(column: pa.Array) -> tuple[pa.Array, Mask]:
         return pa.nulls(len(column), MONEY), np.zeros(len(column), np.bool_)
     if pa.types.is_float64(column.type):
         return _of_doubles(column)
+    # Narrow floats go by text: their binary value has digits the sender never meant.
+    source = column.cast(pa.string()) if pa.types.is_floating(column.type) else column
     try:
-        # Narrow floats go by text: their binary value has digits the sender never meant.
-        source = column.cast(pa.string()) if pa.types.is_floating(column.type) else column
-        money = source.cast(MONEY)
-        if _in_range(money):
+        money = source.cast(MONEY) if not pa.types.is_string(source.type) or _castable(source) else None
+        if money is not None and _in_range(money):
             return money, np.zeros(len(column), np.bool_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
-    texts = [None if value is None else str(value) for value in column.to_pylist()]
+    texts = [None if value is None else str(value) for value in source.to_pylist()]
     amounts = [None if text is None else money_of(text) for text in texts]
     bad = np.fromiter((t is not None and a is None for t, a in zip(texts, amounts, strict=True)), np.bool_, len(texts))
     return pa.array(amounts, MONEY), bad
+
+
+def _castable(texts: pa.StringArray) -> bool:
+    """Whether Arrow may cast the texts to MONEY.
+
+    It looks the power of ten for a text's decimals up without a bound: the exponent of "1e-40004875" ends the process,
+    a smaller one reads what lies behind the table.
+    """
+    data, offsets = buffers(texts)
+    sent = data[offsets[0] : offsets[-1]].tobytes()
+    if int((offsets[1:] - offsets[:-1]).max()) <= _DIGITS_MAX and b"e" not in sent and b"E" not in sent:
+        return True
+    return bool(pc.all(pc.match_substring_regex(texts, _FEW_DECIMALS)).as_py())
 
 
 def _of_doubles(column: pa.Array) -> tuple[pa.Array, Mask]:

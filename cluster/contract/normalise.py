@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from cluster.clock import format_rfc3339
 from cluster.contract import vocabulary
+from cluster.contract.cells import cell_value
 from cluster.contract.columns import EVENT_SCHEMA, LATER_COLUMNS, TEXT_FIELDS, TOKEN_FIELDS
 from cluster.contract.documents import buffers, check_documents, single
 from cluster.contract.event import (
@@ -278,12 +279,12 @@ def _occurred_at(column: pa.Array | None, size: int, context: DecodeContext, pro
     problems.mark(
         ~readable,
         "occurred_at_unreadable",
-        lambda row: f"occurred_at is {shown(column[row].as_py())}; send RFC 3339, e.g. 2026-01-01T12:00:00.000Z",
+        lambda row: f"occurred_at is {shown(cell_value(column[row]))}; send RFC 3339, e.g. 2026-01-01T12:00:00.000Z",
     )
 
     def describe(row: int) -> str:
         bounds = f"{format_rfc3339(OCCURRED_AT_MIN_US)} to a day ahead of the hub, {format_rfc3339(latest)}"
-        return f"occurred_at {shown(column[row].as_py())} is outside {bounds}; check the sender's clock and unit"
+        return f"occurred_at {shown(cell_value(column[row]))} is outside {bounds}; check the sender's clock and unit"
 
     problems.mark((at_us < OCCURRED_AT_MIN_US) | (at_us > latest), "occurred_at_out_of_range", describe)
     return instants(at_us)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import random
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -22,7 +18,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from cluster.contract.coerce import ROW_FIELDS
 from cluster.contract.sources import dialects
 
-_NEEDED: Final = ("event_id", "occurred_at", "module", "kind")
 CORPUS: Final = Path(__file__).parents[1] / "cluster" / "contract" / "corpus"
 AT_US: Final = 1_767_225_600_000_000
 # Pieces that parsers stumble over.
@@ -30,7 +25,18 @@ _TOKENS: Final = tuple(
     text.encode("utf-8", "surrogatepass")
     for text in (
         *("{", "}", "[", "]", '"', ":", ",", "\\", "\n", "\r", "\x00", "\ufeff", "\u2028", "null", "true", "NaN"),
-        *("Infinity", "-0", "1e999", "-1", "1e-400", "0.1", "9223372036854775808", "18446744073709551616", "1" * 400),
+        *(
+            "Infinity",
+            "-0",
+            "1e999",
+            "-1",
+            "1e-400",
+            "e-40004875",
+            "0.1",
+            "9223372036854775808",
+            "18446744073709551616",
+            "1" * 400,
+        ),
         *("\\u0000", "\\ud800", "\\udfff\\ud800", "\\u00", "\\x", "{}", "[]", '""', '"":', "[" * 70, '{"a":' * 70),
         *("2026-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "0000-00-00", "1767225600", "é", "\U0001f600", "\udc80"),
         *(f'"{name}":' for name in ("payload", "attributes", "schema_version", "cost_usd", "event_id", "usage")),
@@ -38,7 +44,24 @@ _TOKENS: Final = tuple(
 )
 _SCALARS: Final[tuple[Any, ...]] = (
     *(None, True, False, 0, -1, 1, 1.5, -0.0, 1e308, 5e-324, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 2**64 - 1),
-    *("", " ", "a", "\x00", "é", "x" * 513, "y" * 5_000, "-1", "1e5", "NaN", "1.0.0", "2.9.9", "3.0.0", "gateway"),
+    *(
+        "",
+        " ",
+        "a",
+        "\x00",
+        "é",
+        "x" * 513,
+        "y" * 5_000,
+        "-1",
+        "1e5",
+        "1e-40004875",
+        "1e-48",
+        "NaN",
+        "1.0.0",
+        "2.9.9",
+        "3.0.0",
+        "gateway",
+    ),
     *("2026-01-01T00:00:00Z", "1767225600", "\u202e", "null", "{}", "[]", "tenant", "request", [], {}, [[]], {"a": {}}),
 )
 
@@ -134,68 +157,6 @@ def as_json(message: Message) -> Any:
                 node[name] = base64.b64decode(member).hex()
             nodes.append(member)
     return document
-
-
-@cache
-def _plain_table() -> pa.Table:
-    plain = [{**row, "attributes": json.dumps(row.get("attributes", {})), "payload": "{}"} for row in rows()[:4]]
-    return pa.Table.from_pylist([{name: str(value) for name, value in row.items()} for row in plain])
-
-
-def table(choose: random.Random) -> pa.Table:
-    """One to four valid rows as a table, some columns of another type than theirs; a quarter has every column there is.
-
-    A column costs as much to write and to read as hundreds of rows: the others have what a row needs and a few more.
-    """
-    out = _plain_table().slice(choose.randrange(4), choose.choice([1, 1, 2, 4]))
-    if choose.random() < 0.75:
-        named = {*_NEEDED, *choose.sample(out.column_names, choose.randrange(9))}
-        out = out.select([name for name in out.column_names if name in named])
-    for _ in range(choose.randrange(4)):
-        number = choose.randrange(out.num_columns)
-        made = choose.choice(_COLUMNS)(out.num_rows, choose)
-        out = out.set_column(number, out.column_names[number], made)
-    return out
-
-
-def _column(kind: pa.DataType) -> Callable[[int, random.Random], pa.Array]:
-    def make(size: int, choose: random.Random) -> pa.Array:
-        whole = [choose.choice([None, 0, 1, -1, 127]) for _ in range(size)]
-        return pa.array(whole, pa.int64()).cast(kind, safe=False)
-
-    return make
-
-
-_COLUMNS: Final[tuple[Callable[[int, random.Random], pa.Array], ...]] = (
-    *map(_column, (pa.int8(), pa.uint64(), pa.float32(), pa.float64(), pa.timestamp("ns"), pa.decimal128(38, 9))),
-    *map(_column, (pa.timestamp("s", "UTC"), pa.date64(), pa.duration("us"), pa.string(), pa.large_string())),
-    lambda size, _: pa.nulls(size),
-    lambda size, _: pa.array([b"\xff\xfe"] * size, pa.binary()),
-    lambda size, _: pa.array([{"a": [{"b": 1}, {"b": None}]}] * size),
-    lambda size, _: pa.array([[("k", 1)]] * size, pa.map_(pa.string(), pa.int64())),
-    lambda size, _: pa.array(["x"] * size).dictionary_encode(),
-    lambda size, _: pa.array([float("nan")] * size),
-    lambda size, _: pa.array([True] * size),
-)
-
-
-def arrow_body(choose: random.Random) -> bytes:
-    sent, sink = table(choose), io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression=choose.choice([None, "lz4", "zstd"]))
-    with pa.ipc.new_stream(sink, sent.schema, options=options) as writer:
-        writer.write_table(sent)
-    return sink.getvalue()
-
-
-def parquet_body(choose: random.Random) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(
-        table(choose),
-        sink,
-        compression=choose.choice(["none", "snappy", "zstd"]),
-        write_page_checksum=choose.random() < 0.5,
-    )
-    return sink.getvalue()
 
 
 def damaged(body: bytes, others: Sequence[bytes], choose: random.Random) -> bytes:

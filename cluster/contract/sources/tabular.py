@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cluster.contract.cells import cell_value, column_values
 from cluster.contract.coerce import DOCUMENT_FIELDS, NUMBER_FIELDS, ROW_FIELDS
 from cluster.contract.columns import LATER_COLUMNS, TOKEN_FIELDS
 from cluster.contract.documents import all_objects, merged
@@ -44,6 +45,7 @@ def read_arrow(body: bytes, context: DecodeContext) -> RawRows:
     try:
         with pa.ipc.open_stream(pa.BufferReader(body)) as reader:
             schema = reader.schema
+            _check_types(schema)
             table = pa.Table.from_batches(_bounded(reader, context), schema)
     except _BROKEN as error:
         raise _unreadable("an Arrow IPC stream", error) from None
@@ -64,6 +66,7 @@ def read_parquet(body: bytes, context: DecodeContext) -> RawRows:
         _check_rows(metadata.num_rows, context)
         claimed = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
         _check_bytes(claimed, context)
+        _check_types(plain.schema_arrow)
         texts = [f.name for f in plain.schema_arrow if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
         file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=texts, page_checksum_verification=True)
         batches = _bounded(file.iter_batches(_BATCH_ROWS, use_threads=False), context)
@@ -75,6 +78,26 @@ def read_parquet(body: bytes, context: DecodeContext) -> RawRows:
 
 def _unreadable(what: str, error: BaseException) -> BodyUnreadable:
     return BodyUnreadable(f"the body is not {what}: {str(error)[:200]}", hint="Check that the whole file was sent.")
+
+
+def _check_types(schema: pa.Schema) -> None:
+    """Every type inside the schema, and that its names are text.
+
+    Arrow's casts look the power of ten for a decimal's scale up without a bound: a scale that no decimal can have
+    would end the process.
+    """
+    kinds = [field.type for field in schema]
+    while kinds:
+        kind = kinds.pop()
+        if pa.types.is_decimal(kind) and not 0 <= kind.scale <= kind.precision:
+            raise BodyUnreadable(f"a column is {kind}", hint="Write decimals with a scale from 0 to their precision.")
+        if isinstance(kind, pa.BaseExtensionType):
+            kinds.append(kind.storage_type)
+        elif pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+            kinds.append(kind.value_type)
+        else:
+            fields = [kind.field(place) for place in range(kind.num_fields)]
+            kinds += [field.type for field in fields if field.name is not None]
 
 
 def _bounded(batches: Iterator[pa.RecordBatch], context: DecodeContext) -> list[pa.RecordBatch]:
@@ -134,7 +157,7 @@ def _rows_of(table: pa.Table, context: DecodeContext) -> RawRows:
     return RawRows(
         columns=columns,
         indexes=np.arange(table.num_rows),
-        original=lambda index: _json({name: column[index].as_py() for name, column in sent.items()}),
+        original=lambda index: _json({name: cell_value(column[index]) for name, column in sent.items()}),
         row_count=table.num_rows,
         unreadable=unreadable,
     )
@@ -196,7 +219,7 @@ def _cast(column: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Mask]:
 def _documents(column: pa.Array) -> tuple[pa.Array, Mask]:
     """JSON texts: those sent, checked, and those made of structs, maps and lists."""
     if pa.types.is_nested(column.type):
-        values = [None if value is None else _mapping(column.type, value) for value in column.to_pylist()]
+        values = [None if value is None else _mapping(column.type, value) for value in column_values(column)]
         made = [None if value is None else _json(value).decode() for value in values]
         return pa.array(made, pa.string()), np.zeros(len(made), np.bool_)
     texts, bad = _cast(column, pa.string())
@@ -237,7 +260,7 @@ def _mapping(kind: pa.DataType, value: Any) -> Any:
 def _with_extras(attributes: pa.Array | None, extras: dict[str, pa.Array], size: int) -> pa.Array:
     documents: list[str | None] = [None] * size if attributes is None else attributes.to_pylist()
     # A column of values at a time: `to_pylist` of one column is far cheaper than a row at a time.
-    values = {name: [None if v is None else _json(v) for v in column.to_pylist()] for name, column in extras.items()}
+    values = {name: [None if v is None else _json(v) for v in column_values(extras[name])] for name in extras}
     out: list[str | None] = []
     for row, document in enumerate(documents):
         members = [(name, text) for name, texts in values.items() if (text := texts[row]) is not None]

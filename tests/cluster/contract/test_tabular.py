@@ -148,3 +148,64 @@ def test_a_column_whose_name_is_no_utf8_is_refused() -> None:
     body = arrow_body(pa.table({"occurred_at": ["2026-01-01T00:00:00Z"]})).replace(b"occurred_at", b"occurred\xff\xfet")
     with pytest.raises(BodyUnreadable):
         decode(body, content_type=ARROW, context=CONTEXT)
+
+
+@pytest.mark.parametrize("scale", [2**31 - 1, 1_000, 39, -1, -(2**31)])
+@pytest.mark.parametrize("name", ["cost_usd", "input_tokens", "occurred_at", "told"])
+def test_a_decimal_of_a_scale_that_none_can_have_is_refused(scale: int, name: str) -> None:
+    words = pa.py_buffer((123).to_bytes(16, "little"))
+    column = pa.Array.from_buffers(pa.decimal128(38, scale), 1, [None, words])
+    plain = table(user_id=["u"])
+    for sent in (column, pa.StructArray.from_arrays([column], names=["inner"]), column.dictionary_encode()):
+        columns = {**{one: plain.column(one) for one in plain.column_names}, name: sent}
+        with pytest.raises(BodyUnreadable, match="a column is decimal128"):
+            decode(arrow_body(pa.table(columns)), content_type=ARROW, context=CONTEXT)
+
+
+_FAR = [
+    pa.array([2**62], pa.timestamp("s")),
+    pa.array([2**62], pa.timestamp("us", "UTC")),
+    pa.array([0], pa.timestamp("us", "Mars/Olympus")),
+    pa.array([0], pa.timestamp("us", "Europe")),
+    pa.array([86_400_000 * 10**11], pa.int64()).view(pa.date64()),
+    pa.array([2**31 - 1], pa.int32()).view(pa.date32()),
+    pa.array([2**62], pa.duration("s")),
+]
+
+
+@pytest.mark.parametrize("column", _FAR, ids=lambda column: str(column.type))
+def test_times_that_python_has_no_value_for_are_kept_as_their_numbers(column: pa.Array) -> None:
+    number = column[0].value
+    row = only(checked(decode(arrow_body(table(told=column)), content_type=ARROW, context=CONTEXT)))
+    assert orjson.loads(row["attributes"]) == {"told": number}
+    decoded = checked(
+        decode(arrow_body(table(input_tokens=["many"], told=column)), content_type=ARROW, context=CONTEXT)
+    )
+    assert orjson.loads(decoded.dead_letters.column("original")[0].as_py())["told"] == number
+
+
+@pytest.mark.parametrize("column", _FAR, ids=lambda column: str(column.type))
+def test_a_row_of_a_time_beyond_the_calendar_is_refused(column: pa.Array) -> None:
+    sent = table(user_id=["u"]).drop_columns("occurred_at").append_column("occurred_at", column)
+    assert codes(checked(decode(arrow_body(sent), content_type=ARROW, context=CONTEXT)))[0].startswith("occurred_at_")
+
+
+def test_what_python_has_no_value_for_is_kept_inside_of_others() -> None:
+    far = pa.array([2**62], pa.timestamp("s"))
+    columns = {
+        "twice": pa.StructArray.from_arrays([pa.array([1]), far], names=["a", "a"]),
+        "list": pa.array([[2**62, 1]], pa.list_(pa.timestamp("s"))),
+        "map": pa.array([[("k", 2**62)]], pa.map_(pa.string(), pa.timestamp("s"))),
+        "coded": pa.StructArray.from_arrays([far.dictionary_encode()], names=["a"]),
+        "none": pa.StructArray.from_arrays([pa.nulls(1, pa.int64())] * 2, names=["a", "a"]),
+    }
+    row = only(checked(decode(arrow_body(table(**columns)), content_type=ARROW, context=CONTEXT)))
+    assert orjson.loads(row["attributes"]) == {
+        "twice": {"a": 2**62},
+        "list": [2**62, "1970-01-01T00:00:01"],
+        "map": [["k", 2**62]],
+        "coded": {"a": 2**62},
+        "none": {"a": None},
+    }
+    row = only(checked(decode(arrow_body(table(payload=columns["map"])), content_type=ARROW, context=CONTEXT)))
+    assert orjson.loads(row["payload"]) == {"k": 2**62}

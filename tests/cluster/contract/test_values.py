@@ -114,6 +114,26 @@ def test_an_amount_beyond_measure_is_refused(sent: str) -> None:
     assert ([one.code for one in decoded.refusals], decoded.events.num_rows) == (["cost_out_of_range"], 1)
 
 
+@pytest.mark.parametrize("sent", ["1e-40004875", "1E-9999999999", "1e-48", "1e-1000", "0." + "0" * 50 + "1"])
+def test_an_amount_of_endless_decimals_is_nothing_spent(sent: str) -> None:
+    rows = [event(cost_usd=sent, event_id="a"), event(cost_usd="1e-7", event_id="b"), event(event_id="c")]
+    decoded = send(*rows)
+    assert decoded.events.column("cost_usd").to_pylist() == [0, Decimal("0.0000001"), None]
+
+
+def test_exponents_as_numbers_are_written_are_exact() -> None:
+    sent = ["1e-05", "2.5E-7", "1e3", "12", None, "4.5e+2", "1e-10"]
+    column, bad = read_money(pa.array(sent))
+    assert column.to_pylist() == [None if text is None else money_of(text) for text in sent]
+    assert not bad.any()
+
+
+def test_narrow_floats_are_the_amount_of_their_own_shortest_text() -> None:
+    column, bad = read_money(pa.array([0.1, 1e-12, None], pa.float32()))
+    assert column.to_pylist() == [Decimal("0.1"), 0, None]
+    assert not bad.any()
+
+
 def test_statuses_severities_and_operations_have_one_word_each() -> None:
     assert [vocabulary.status_of(word) for word in ("SUCCESS", "200", "STATUS_CODE_OK")] == ["ok"] * 3
     assert [vocabulary.status_of(word) for word in ("failed", "500", "404", "STATUS_CODE_ERROR")] == ["error"] * 4
