@@ -1,6 +1,6 @@
 """Train the patch autoencoder on a tenant's own history, on Ray Train, and register it as the challenger.
 
-`python -m pipelines.train_autoencoder [--set tenant=NAME] [--set from=-14d] [--set workers=2] ...`, also through
+`python -m pipelines.train_autoencoder [--set tenant=NAME] [--set from=-28d] [--set workers=2] ...`, also through
 `ray job submit` and `llmhub job`. `--set files=DIR` trains on Parquet files of series instead. Prints one JSON object.
 """
 
