@@ -32,7 +32,9 @@ def _client(hub: Hub, key: str) -> HubClient:
         headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
         target = str(request.url.copy_with(scheme="http", host="hub.test", port=None))
         answer = asyncio.run(hub.send(request.method, target, content=request.read(), headers=headers))
-        return httpx2.Response(answer.status_code, content=answer.content, headers=answer.headers)
+        # Read already, and so no longer encoded.
+        told = {name: value for name, value in answer.headers.items() if name != "content-encoding"}
+        return httpx2.Response(answer.status_code, content=answer.content, headers=told)
 
     return HubClient("http://hub.test", key, compression="none", transport=httpx2.MockTransport(answered))
 
