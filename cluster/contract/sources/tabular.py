@@ -27,6 +27,7 @@ from cluster.errors import BodyTooLarge, BodyUnreadable
 
 _FIELDS: Final = frozenset(ROW_FIELDS)
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_NOT_WRAPPED: Final = ("day_time_interval", "month_interval")
 _COLUMNS_MAX: Final = 1_000
 _IN_PARTS: Final = "Send the rows in several requests."
 _BATCH_ROWS: Final = 4_096
@@ -91,6 +92,9 @@ def _check_types(schema: pa.Schema) -> None:
         kind = kinds.pop()
         if pa.types.is_decimal(kind) and not 0 <= kind.scale <= kind.precision:
             raise BodyUnreadable(f"a column is {kind}", hint="Write decimals with a scale from 0 to their precision.")
+        # Its values have no form in Python, and Arrow has no name for the type there but this.
+        if str(kind) in _NOT_WRAPPED:
+            raise BodyUnreadable(f"a column is {kind}", hint="Write spans of time as numbers.")
         if isinstance(kind, pa.BaseExtensionType):
             kinds.append(kind.storage_type)
         elif pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):

@@ -162,6 +162,30 @@ def test_a_decimal_of_a_scale_that_none_can_have_is_refused(scale: int, name: st
             decode(arrow_body(pa.table(columns)), content_type=ARROW, context=CONTEXT)
 
 
+@pytest.mark.parametrize("kind", ["day_time_interval", "month_interval"])
+def test_a_type_whose_values_have_no_form_is_refused(kind: str) -> None:
+    spans = pa.array([(1, 2, 3)], pa.month_day_nano_interval())
+    plain = table(user_id=["u"])
+    columns = {one: plain.column(one) for one in plain.column_names}
+    with pytest.raises(BodyUnreadable, match=f"a column is {kind}"):
+        decode(_with_unit(arrow_body(pa.table({**columns, "told": spans})), kind), content_type=ARROW, context=CONTEXT)
+
+
+def _with_unit(body: bytes, kind: str) -> bytes:
+    """The body with another unit of its interval column, which Arrow reads and has no name to write by."""
+    for at in range(len(body) - 1):
+        if body[at : at + 2] != b"\x02\x00":
+            continue
+        for unit in (b"\x00\x00", b"\x01\x00"):
+            other = body[:at] + unit + body[at + 2 :]
+            try:
+                if str(pa.ipc.open_stream(other).schema.field("told").type) == kind:
+                    return other
+            except (pa.ArrowException, KeyError, OSError):
+                continue
+    raise AssertionError(f"no body with a column of {kind}")
+
+
 _FAR = [
     pa.array([2**62], pa.timestamp("s")),
     pa.array([2**62], pa.timestamp("us", "UTC")),
