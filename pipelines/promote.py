@@ -21,7 +21,7 @@ from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT, TenantScope, tenant_id
 from models.anomaly import fleet, together
 from models.anomaly.fleet import POOLED
-from models.anomaly.judgement import Judgement, Spread, judge, judge_together, refusal, spread_of, spread_together
+from models.anomaly.judgement import Judgement, judge, refusal, spread_of
 from models.anomaly.neighbourhood import KIND as NEIGHBOURHOOD
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Series
@@ -38,32 +38,21 @@ _PAST_ROWS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Road:
-    """How models of series are judged.
+    """How models of series are read and judged.
 
     Attributes:
-        spread: of a model, by which faults for both are sized.
         past_rows: read before the held-back ones, as their past.
         budget_per_day: alarms for one entity that a model was given.
     """
 
     load: Callable[..., Any]
-    judge: Callable[..., Judgement]
-    spread: Callable[[Any], Spread]
     budget_per_day: Callable[[Any], float]
     past_rows: int
 
 
-FLEET_ROAD: Final = Road(
-    fleet.load,
-    judge,
-    spread_of,
-    lambda model: model.threshold(POOLED).budget_per_day,
-    _PAST_ROWS,
-)
+FLEET_ROAD: Final = Road(fleet.load, lambda model: model.threshold(POOLED).budget_per_day, _PAST_ROWS)
 TOGETHER_ROAD: Final = Road(
     together.load,
-    judge_together,
-    spread_together,
     lambda model: model.threshold.budget_per_day / len(model.entities),
     TOGETHER_PAST_ROWS,
 )
@@ -137,12 +126,12 @@ def _judged(
     judgements = []
     loaded = [road.load(model.arrays, model.configuration) for model in models]
     # The champion's, where there is one: a challenger with wide units would be given faults that are easy to see.
-    spread = road.spread(loaded[-1])
+    spread = spread_of(loaded[-1])
     for model, judged in zip(models, loaded, strict=True):
         own = {name: one for name, one in whole.items() if list(one.features) == model.configuration["features"]}
         if not own:
             raise NotEnoughData(f"the rows of now are not those that version {model.version} reads")
-        judgements.append(road.judge(judged, own, first, compared=True, spread=spread))
+        judgements.append(judge(judged, own, first, compared=True, spread=spread))
     last = max(one.start_us + one.rows * one.step_s * 1_000_000 for one in whole.values())
     return judgements, (from_us, last)
 

@@ -16,7 +16,7 @@ from cluster.clock import SystemClock, format_rfc3339
 from cluster.errors import RequestInvalid
 from cluster.settings import Settings
 from models.anomaly import together
-from models.anomaly.judgement import judge_together
+from models.anomaly.judgement import judge
 from models.anomaly.neighbourhood import KIND
 from models.anomaly.series import Series
 from models.anomaly.together import Together
@@ -60,10 +60,10 @@ def learn(order: Order, settings: Settings, *, store: ModelStore | None = None) 
     parts = parted(gathered.series, order.holdout, past_rows=PAST_ROWS)
     model = together.fit(parts.fit, budget_per_day=order.budget_per_day)
     fit_s = time.monotonic() - began_s
-    figures = judge_together(model, parts.whole, parts.first).metrics()
+    figures = judge(model, parts.whole, parts.first).metrics()
     # What the others add: the same model of each entity without its groups.
     alone = together.fit(parts.fit, budget_per_day=order.budget_per_day, groups=())
-    figures |= judge_together(alone, parts.whole, parts.first).metrics("no_groups_")
+    figures |= judge(alone, parts.whole, parts.first).metrics("no_groups_")
     figures |= {
         "job_s": time.monotonic() - began_s,
         "fit_s": fit_s,

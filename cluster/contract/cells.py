@@ -8,6 +8,8 @@ import pyarrow as pa
 
 # A date beyond the calendar of Python, a zone that nobody knows, two members of one name.
 _NO_VALUE: Final = (pa.ArrowException, ValueError, OverflowError)
+# Of a cast: a value has no form in the other type, or no value of the type has.
+NO_CAST: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError)
 _LISTS: Final = (pa.ListScalar, pa.ListViewScalar)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cluster.contract.cells import NO_CAST
 from cluster.contract.columns import MONEY
 from cluster.contract.documents import buffers
 from cluster.contract.event import COST_NANO_USD_MAX
@@ -70,7 +71,7 @@ def read_money(column: pa.Array) -> tuple[pa.Array, Mask]:
         money = source.cast(MONEY) if not pa.types.is_string(source.type) or _castable(source) else None
         if money is not None and _in_range(money):
             return money, np.zeros(len(column), np.bool_)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except NO_CAST:
         pass
     texts = [None if value is None else str(value) for value in source.to_pylist()]
     amounts = [None if text is None else money_of(text) for text in texts]

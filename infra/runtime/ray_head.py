@@ -20,7 +20,7 @@ from infra.runtime.ports import Ports
 START_DEADLINE_S = 90.0
 # The processes whose end means that the cluster is gone.
 _VITAL = ("gcs_server", "raylet")
-# What the hub's processes need to carry batches of megabytes cheaply.
+# What the hub's processes need to carry batches of megabytes cheaply, and not to wait for what should wait for them.
 TUNING = {
     # Such memory comes and goes all the time. Arrow's own pool and glibc's defaults hand it back to the kernel at once,
     # which then clears it page by page for the next batch: two thirds of the committer's time.

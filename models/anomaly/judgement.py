@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -97,7 +97,7 @@ class _Judged:
 
 
 def judge(
-    fleet: Fleet,
+    model: Fleet | Together,
     series: Mapping[str, Series],
     first: Mapping[str, int],
     *,
@@ -107,60 +107,50 @@ def judge(
 ) -> Judgement:
     """Judge on the rows from `first` on; the rows before are read as their past only.
 
+    Of entities side by side all have faults, each at its own times.
+
     Args:
-        series: by entity; those the fleet does not know are left out.
+        series: by entity; those the model does not know are left out.
         first: first held-back row of each.
         compared: with as many rounds of faults as a comparison needs, in place of one.
-        spread: by which faults are sized, of an entity; None = the fleet's own. Two models need the same.
+        spread: by which faults are sized, of an entity; None = the model's own. Two models need the same.
 
     Raises:
-        NotEnoughData: no known entity has ROWS_MIN scored rows there.
+        NotEnoughData: no known entity has ROWS_MIN scored rows there, or TOGETHER_ROWS_MIN of a model of entities side
+            by side.
     """
-    judged = _Judged(
-        frozenset(fleet.units.names),
+    judged = _of_entities(model) if isinstance(model, Fleet) else _side_by_side(model)
+    if spread is not None:
+        judged = replace(judged, spread=spread)
+    return _judgement(judged, series, first, seed=seed, rounds_max=ROUNDS_MAX if compared else 1)
+
+
+def spread_of(model: Fleet | Together) -> Spread:
+    """Robust spreads of an entity's features in training time; of one that the model does not know those of all."""
+    return _of_entities(model).spread if isinstance(model, Fleet) else _side_by_side(model).spread
+
+
+def _of_entities(fleet: Fleet) -> _Judged:
+    names = frozenset(fleet.units.names)
+    return _Judged(
+        names,
         lambda told: {name: fleet.score(one, name).score for name, one in told.items()},
-        spread or spread_of(fleet),
+        lambda name: fleet.units.spread[fleet.units.place(name if name in names else POOLED)],
         fleet.threshold,
         ROWS_MIN,
     )
-    return _judgement(judged, series, first, seed=seed, rounds_max=ROUNDS_MAX if compared else 1)
 
 
-def judge_together(
-    model: Together,
-    series: Mapping[str, Series],
-    first: Mapping[str, int],
-    *,
-    seed: int = SEED,
-    compared: bool = False,
-    spread: Spread | None = None,
-) -> Judgement:
-    """The same of entities side by side: all have faults, each at its own times.
-
-    Raises:
-        NotEnoughData: no known entity has TOGETHER_ROWS_MIN scored rows there.
-    """
-    judged = _Judged(
-        frozenset(model.entities),
+def _side_by_side(model: Together) -> _Judged:
+    spread = model.detector.usual.spread.astype(np.float32)
+    at = {name: number for number, name in enumerate(model.entities)}
+    return _Judged(
+        frozenset(at),
         lambda told: {name: one.score for name, one in model.score(told).items()},
-        spread or spread_together(model),
+        lambda name: spread[at[name]] if name in at else np.median(spread, axis=0),
         lambda name: model.threshold,
         TOGETHER_ROWS_MIN,
     )
-    return _judgement(judged, series, first, seed=seed, rounds_max=ROUNDS_MAX if compared else 1)
-
-
-def spread_of(fleet: Fleet) -> Spread:
-    """Robust spreads of an entity's features in training time; of one that the fleet does not know those of all."""
-    names = frozenset(fleet.units.names)
-    return lambda name: fleet.units.spread[fleet.units.place(name if name in names else POOLED)]
-
-
-def spread_together(model: Together) -> Spread:
-    """The same of entities side by side."""
-    spread = model.detector.usual.spread.astype(np.float32)
-    at = {name: number for number, name in enumerate(model.entities)}
-    return lambda name: spread[at[name]] if name in at else np.median(spread, axis=0)
 
 
 def _judgement(

@@ -102,9 +102,9 @@ class _InParts(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         part: SqlPart | SqlRows | None = self._first
         try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while isinstance(part, SqlPart):
                 await send({"type": "http.response.body", "body": part.body, "more_body": True})
                 part = await _next(self._parts, self._leaving)

@@ -82,6 +82,19 @@ def test_every_row_is_there_once_and_in_order(hub: SqlHub, accept: str) -> None:
     assert rows == [(n, f"text {n}") for n in range(ROWS)]
 
 
+def test_long_answers_are_encoded_where_the_client_takes_it(hub: SqlHub) -> None:
+    for rows, encoding in ((ROWS, "gzip"), (1_000, "gzip"), (3, None)):
+        answer = hub.ask(LONG, limit=rows, accept=CSV)
+        assert answer.headers.get("content-encoding") == encoding
+        assert answer.text.count("\r\n") == rows + 1
+        assert {name.strip().lower() for name in answer.headers["vary"].split(",")} >= {"accept"}
+    key = hub.hub.key("read", tenant="alpha")
+    headers = {"accept": CSV, "accept-encoding": "identity"}
+    plain = hub.hub.call("POST", "/api/v1/sql", key=key, json={"sql": LONG, "limit": ROWS}, headers=headers)
+    assert "content-encoding" not in plain.headers
+    assert plain.text.count("\r\n") == ROWS + 1
+
+
 def test_rows_beyond_the_limit_are_told_at_the_end(hub: SqlHub) -> None:
     told = hub.ask(LONG, limit=ROWS - 1).json()
     assert (told["row_count"], len(told["rows"]), told["truncated"]) == (ROWS - 1, ROWS - 1, True)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cluster.contract.cells import cell_value, column_values
+from cluster.contract.cells import NO_CAST, cell_value, column_values
 from cluster.contract.coerce import DOCUMENT_FIELDS, NUMBER_FIELDS, ROW_FIELDS
 from cluster.contract.columns import LATER_COLUMNS, TOKEN_FIELDS
 from cluster.contract.documents import all_objects, merged
@@ -82,7 +82,7 @@ def _unreadable(what: str, error: BaseException) -> BodyUnreadable:
 
 
 def _check_types(schema: pa.Schema) -> None:
-    """Every type inside the schema, and that its names are text.
+    """Refuse types that cannot be read, wherever in the schema; names that are no text are found on the way.
 
     Arrow's casts look the power of ten for a decimal's scale up without a bound: a scale that no decimal can have
     would end the process.
@@ -207,14 +207,14 @@ def _cast(column: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Mask]:
     """The column cast, at once or else value by value."""
     try:
         return column.cast(kind), np.zeros(len(column), np.bool_)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except NO_CAST:
         pass
     cells: list[Any] = []
     bad = np.zeros(len(column), np.bool_)
     for row in range(len(column)):
         try:
             cells.append(column[row : row + 1].cast(kind)[0].as_py())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except NO_CAST:
             cells.append(None)
             bad[row] = True
     return pa.array(cells, kind), bad

@@ -10,7 +10,7 @@ import pytest
 
 from models.anomaly import together
 from models.anomaly.features import entity_series
-from models.anomaly.judgement import judge_together
+from models.anomaly.judgement import judge
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData, SeriesInvalid
 from models.anomaly.series import Series
 from models.anomaly.threshold import decide
@@ -100,11 +100,11 @@ def test_entities_that_are_gone_or_new_leave_the_others_their_scores() -> None:
 def test_a_fleet_is_judged_on_faults_and_needs_three_days() -> None:
     table = minutes(6 * DAY_ROWS, slow=SLOW)
     held = series_of_rows(3 * DAY_ROWS, 5 * DAY_ROWS, table, model().detector.features)
-    judged = judge_together(model(), held, dict.fromkeys(held, DAY_ROWS))
+    judged = judge(model(), held, dict.fromkeys(held, DAY_ROWS))
     assert judged.average_precision > 3 * judged.random_precision
     assert judged.entities == len(ENTITIES)
     with pytest.raises(NotEnoughData, match="120 scored rows"):
-        judge_together(model(), held, dict.fromkeys(held, 2 * DAY_ROWS - 50))
+        judge(model(), held, dict.fromkeys(held, 2 * DAY_ROWS - 50))
     with pytest.raises(NotEnoughData, match="3 are needed"):
         together.fit(series_of_rows(0, 2 * DAY_ROWS, table), budget_per_day=1.0)
 
