@@ -36,8 +36,8 @@ from tests.bench.fleet_faults import FLEETS
 from tests.bench.trace_faults import WORLDS
 
 SETS: Final = ("smd_prefix", "asd", "smd", "nab", *WORLDS, "nezha", *FLEETS)
-# Asked of the threshold in training time; servers drift, so that in the test it becomes more.
-BUDGET_PER_DAY: Final = 0.5
+# Asked of the threshold in training time: what the goal allows. Servers drift, so that in the test it may become more.
+BUDGET_PER_DAY: Final = 1.0
 # Asked of a threshold that follows: all alarms of a day, the true ones too.
 FOLLOWED_PER_DAY: Final = 1.25
 Scorer = Callable[[Series, bool], Scores]
@@ -45,7 +45,7 @@ Scorer = Callable[[Series, bool], Scores]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One detector on one entity with one seed; areas of both ways of scoring, alarms of the trailing one.
+    """One detector on one entity with one seed; of both ways of scoring, but thresholds that move of the trailing one.
 
     Attributes:
         alarmed: share of the rows that are in an alarm at the threshold that follows.
@@ -53,6 +53,7 @@ class Result:
 
     vus_pr: tuple[float, float]
     auc_pr: tuple[float, float]
+    offline: Meeting
     fixed: Meeting
     controlled: Meeting
     followed: Meeting
@@ -115,21 +116,23 @@ def _score_of(one: Fitted) -> Scorer:
 
 def judge(case: Case, score: Scorer) -> Result:
     """Areas over all test rows; alarms at the threshold that keeps the budget in the last rows of training."""
-    trailing = score(case.test, True)
-    both = score(case.test, False).score, trailing.score
-    calibration = score(case.train, True).score[fitting_rows(case.train) :]
-    threshold = calibrate(calibration, step_s=case.test.step_s, budget_per_day=BUDGET_PER_DAY)
+    step_s = case.test.step_s
+    both = [score(case.test, way).score for way in (False, True)]
+    past = [score(case.train, way).score[fitting_rows(case.train) :] for way in (False, True)]
+    thresholds = [calibrate(one, step_s=step_s, budget_per_day=BUDGET_PER_DAY) for one in past]
     events = events_of(case.labels)
-    gap = max(1, MERGE_S // case.test.step_s)
-    alarms = [(one.start, one.end) for one in decide(both[1], threshold)]
-    following = follow(calibration, both[1], step_s=case.test.step_s, budget_per_day=FOLLOWED_PER_DAY)
-    followed = meet(_rows(following), events, gap=gap)
+    gap = max(1, MERGE_S // step_s)
+    offline, fixed = (
+        meet(_rows(decide(one, threshold)), events, gap=gap) for one, threshold in zip(both, thresholds, strict=True)
+    )
+    following = follow(past[1], both[1], step_s=step_s, budget_per_day=FOLLOWED_PER_DAY)
     return Result(
         vus_pr=tuple(vus_pr(one, case.labels, window=case.window) for one in both),  # type: ignore[arg-type]
         auc_pr=tuple(auc_pr(one, case.labels) for one in both),  # type: ignore[arg-type]
-        fixed=meet(alarms, events, gap=gap),
-        controlled=meet(_controlled(both[1], threshold), events, gap=gap),
-        followed=followed,
+        offline=offline,
+        fixed=fixed,
+        controlled=meet(_controlled(both[1], thresholds[1]), events, gap=gap),
+        followed=meet(_rows(following), events, gap=gap),
         alarmed=sum(one.end - one.start for one in following) / case.test.rows,
         days=case.days,
     )
@@ -161,11 +164,12 @@ def table(results: dict[str, dict[int, list[Result]]]) -> dict[str, dict[str, An
                     mean = float(np.mean([getattr(one, area)[place] for one in entities]))
                     columns.setdefault(f"{area}_{way}", []).append(mean)
             columns.setdefault("alarmed_followed", []).append(float(np.mean([one.alarmed for one in entities])))
-            for way in ("fixed", "controlled", "followed"):
+            for way in ("offline", "fixed", "controlled", "followed"):
                 for column, value in _alarms([getattr(one, way) for one in entities], entities).items():
                     columns.setdefault(f"{column}_{way}", []).append(value)
         lines[name] = {column: round(float(np.mean(values)), 3) for column, values in columns.items()}
-        lines[name]["vus_pr_offline_sd"] = round(float(np.std(columns["vus_pr_offline"])), 3)
+        for column in ("vus_pr_offline", "recall_offline", "precision_offline"):
+            lines[name][f"{column}_sd"] = round(float(np.std(columns[column])), 3)
         lines[name] |= {"seeds": len(by_seed), "entities": len(next(iter(by_seed.values())))}
     return lines
 
@@ -201,6 +205,7 @@ def show(name: str, lines: dict[str, dict[str, Any]]) -> str:
     """The table as text."""
     shown = (
         "vus_pr_offline", "vus_pr_offline_sd", "vus_pr_trailing", "auc_pr_offline", "auc_pr_trailing",
+        "recall_offline", "precision_offline", "false_per_day_offline",
         "recall_fixed", "precision_fixed", "false_per_day_fixed",
         "recall_controlled", "precision_controlled", "false_per_day_controlled",
         "recall_followed", "precision_followed", "false_per_day_followed", "alarmed_followed",
