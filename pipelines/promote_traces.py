@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -13,15 +13,9 @@ from cluster.errors import NotFound
 from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT, TenantScope, tenant_id
 from models.anomaly import trace_model
-from models.anomaly.trace_judgement import TraceJudgement, judge
-from models.anomaly.trace_model import FALSE_SHARE
+from models.anomaly.trace_judgement import judge, refusal
 from pipelines.train_traces import parted_at, read
 from pipelines.training_job import order_of
-
-# A challenger may be this much worse by chance.
-PRECISION_SLACK: Final = 0.01
-# Of usual traces, reported at most: so many times what the threshold promises.
-FALSE_SLACK: Final = 5.0
 
 
 def promote_traces(store: ModelStore, settings: Settings, options: Mapping[str, str], *, owner: str) -> dict[str, Any]:
@@ -60,15 +54,3 @@ def promote_traces(store: ModelStore, settings: Settings, options: Mapping[str, 
         "held_back_from": format_rfc3339(from_us),
         "held_back_spans": int(pc.count(late["span_id"]).as_py()),
     }
-
-
-def refusal(challenger: TraceJudgement, champion: TraceJudgement | None) -> str:
-    """Why a challenger is not promoted; empty when it is."""
-    if challenger.false_share > max(FALSE_SLACK * FALSE_SHARE, champion.false_share if champion else 0.0):
-        return f"it reports {challenger.false_share:.2%} of held-back traces; {FALSE_SHARE:.2%} are promised"
-    if champion is None:
-        # Better than by chance, or it knows nothing.
-        return "" if challenger.average_precision > challenger.chance + 0.1 else "it finds no more than chance does"
-    if challenger.average_precision < champion.average_precision - PRECISION_SLACK:
-        return f"average precision {challenger.average_precision:.3f} is below {champion.average_precision:.3f}"
-    return ""

@@ -6,13 +6,13 @@ compared by many rounds of faults in the same rows, each pair of figures being o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from models.anomaly.confidence import CONFIDENCE, MARGIN, SEED, at_least, lowest_mean
 from models.anomaly.evaluation import Meeting, auc_pr, meet
 from models.anomaly.fleet import POOLED, Fleet
 from models.anomaly.planted import plant
@@ -21,7 +21,6 @@ from models.anomaly.series import Floats, Matrix, Series
 from models.anomaly.threshold import DAY_S, Threshold, decide
 from models.anomaly.together import Together
 
-SEED: Final = 20_261_129
 ROWS_MIN: Final = 240
 # Of rows of five minutes, of which a day of held-back time has fewer.
 TOGETHER_ROWS_MIN: Final = 120
@@ -31,10 +30,6 @@ _GAP: Final = 5
 FAULTS_MIN: Final = 160
 CELLS_MIN: Final = 24
 ROUNDS_MAX: Final = 32
-# By so much a challenger's average precision may be below the champion's, with the confidence below.
-MARGIN: Final = 0.02
-_CONFIDENCE: Final = 0.95
-_RESAMPLES: Final = 2_000
 
 Cell = tuple[str, int]
 Spread = Callable[[str], Matrix]
@@ -213,7 +208,7 @@ def refusal(challenger: Judgement, champion: Judgement | None, *, budget_per_day
     worse: what cannot be told apart from worse is refused too. Without a champion it has to beat chance.
     """
     if champion is None:
-        lowest = _lowest(np.array([precision - chance for precision, chance in challenger.cells.values()]))
+        lowest = lowest_mean(np.array([precision - chance for precision, chance in challenger.cells.values()]))
         if lowest <= 0:
             return (
                 f"average precision {challenger.average_precision:.3f} is not surely above chance "
@@ -224,30 +219,15 @@ def refusal(challenger: Judgement, champion: Judgement | None, *, budget_per_day
     if not shared:
         return "it knows none of the entities that the champion judges"
     ours, theirs = (np.array([one.cells[cell][0] for cell in shared]) for one in (challenger, champion))
-    if (lowest := _lowest(ours - theirs)) < -MARGIN:
+    if (lowest := lowest_mean(ours - theirs)) < -MARGIN:
         return (
             f"average precision {ours.mean():.3f} beside the champion's {theirs.mean():.3f} on the same faults: it may "
             f"be {-lowest:.3f} below, and {MARGIN} is allowed"
         )
     expected = max(budget_per_day, champion.alarms_per_day) * challenger.days
-    if _at_least(challenger.alarms, expected) < 1 - _CONFIDENCE:
+    if at_least(challenger.alarms, expected) < 1 - CONFIDENCE:
         return (
             f"{challenger.alarms} alarms on held-back time, {challenger.alarms_per_day:.2f} for an entity and day: "
             f"{expected:.1f} are expected by the budget or of the champion"
         )
     return ""
-
-
-def _lowest(differences: Floats) -> float:
-    """Bound that the mean is above with _CONFIDENCE: of resampled cells, the same ones for the same number of them."""
-    generator = np.random.default_rng(SEED)
-    drawn = generator.integers(0, differences.size, (_RESAMPLES, differences.size))
-    return float(np.quantile(differences[drawn].mean(axis=1), 1 - _CONFIDENCE))
-
-
-def _at_least(count: int, expected: float) -> float:
-    """Chance of so many events or more where a Poisson process has `expected` on average."""
-    if count == 0 or expected <= 0:
-        return 1.0 if count == 0 else 0.0
-    fewer = (math.exp(number * math.log(expected) - expected - math.lgamma(number + 1)) for number in range(count))
-    return max(0.0, 1.0 - sum(fewer))

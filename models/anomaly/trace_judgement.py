@@ -1,28 +1,30 @@
-"""A model of traces on held-back time: false alarms as it is, recall on planted faults."""
+"""A model of traces on held-back time: false alarms as it is, recall on planted faults; and whether one is worse."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.anomaly.confidence import CONFIDENCE, MARGIN, SEED, at_least, lowest_precision
 from models.anomaly.evaluation import Labels, auc_pr
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Floats
-from models.anomaly.trace_model import TraceModel
+from models.anomaly.trace_model import FALSE_SHARE, TraceModel
 
-SEED: Final = 20_261_129
 TRACES_MIN: Final = 50
 PLANTED_MAX: Final = 400
 _COPIES: Final = 6
 _SLOWER: Final = 4.0
 _FAULTS: Final = ("repeated", "dropped", "slow", "failed")
+# Of usual traces, reported: so many times what the threshold promises. It comes from a few hundred of them.
+_FALSE_SLACK: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TraceJudgement:
     """Figures of one model on held-back traces.
 
@@ -30,6 +32,7 @@ class TraceJudgement:
         average_precision: usual traces against the same with a fault each; `chance` is the share of faulty ones.
         recall: of planted faults, over the model's threshold.
         false_share: of the traces as they are, believed usual.
+        usual, broken: scores of all traces as they are, and with faults; NaN where not scored.
     """
 
     average_precision: float
@@ -37,10 +40,15 @@ class TraceJudgement:
     false_share: float
     chance: float
     traces: int
+    usual: Floats
+    broken: Floats
 
     def metrics(self, prefix: str = "held_") -> dict[str, float]:
         """By name."""
-        return {f"{prefix}{name}": float(value) for name, value in asdict(self).items()}
+        return {f"{prefix}{name}": float(getattr(self, name)) for name in _METRICS}
+
+
+_METRICS: Final = ("average_precision", "recall", "false_share", "chance", "traces")
 
 
 def judge(model: TraceModel, spans: pa.Table, *, seed: int = SEED) -> TraceJudgement:
@@ -49,7 +57,8 @@ def judge(model: TraceModel, spans: pa.Table, *, seed: int = SEED) -> TraceJudge
     Raises:
         NotEnoughData: fewer than TRACES_MIN of them can be scored.
     """
-    usual, broken = _known(model, spans), _known(model, planted(spans, seed=seed))
+    scores = [model.fitted.score(one).score for one in (spans, planted(spans, seed=seed))]
+    usual, broken = (one[~np.isnan(one)] for one in scores)
     if min(usual.size, broken.size) < TRACES_MIN:
         raise NotEnoughData(f"{usual.size} held-back traces can be scored; {TRACES_MIN} are needed")
     labels: Labels = np.arange(usual.size + broken.size) >= usual.size
@@ -59,12 +68,33 @@ def judge(model: TraceModel, spans: pa.Table, *, seed: int = SEED) -> TraceJudge
         float((usual > model.threshold).mean()),
         broken.size / labels.size,
         usual.size,
+        *scores,
     )
 
 
-def _known(model: TraceModel, spans: pa.Table) -> Floats:
-    score = model.fitted.score(spans).score
-    return score[~np.isnan(score)]
+def refusal(challenger: TraceJudgement, champion: TraceJudgement | None) -> str:
+    """Why a challenger must not take over; empty when it may.
+
+    Both were judged on the same traces with the same faults; traces are drawn again and again, the same ones for both.
+    A trace that a model does not score is its lowest. A challenger has to show that it is no more than MARGIN worse.
+    """
+    share = max(_FALSE_SLACK * FALSE_SHARE, champion.false_share if champion else 0.0)
+    if at_least(round(challenger.false_share * challenger.traces), share * challenger.traces) < 1 - CONFIDENCE:
+        return f"it reports {challenger.false_share:.2%} of held-back traces; {FALSE_SHARE:.2%} are promised"
+    scores = np.concatenate((challenger.usual, challenger.broken))
+    labels: Labels = np.arange(scores.size) >= challenger.usual.size
+    if champion is None:
+        if lowest_precision(scores, labels) <= labels.mean():
+            return f"average precision {challenger.average_precision:.3f} is not surely above chance"
+        return ""
+    lowest = lowest_precision(scores, labels, np.concatenate((champion.usual, champion.broken)))
+    if lowest < -MARGIN:
+        return (
+            f"average precision {challenger.average_precision:.3f} beside the champion's "
+            f"{champion.average_precision:.3f} on the same faults: it may be {-lowest:.3f} below, "
+            f"and {MARGIN} is allowed"
+        )
+    return ""
 
 
 def planted(spans: pa.Table, *, seed: int) -> pa.Table:

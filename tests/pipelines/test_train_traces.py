@@ -18,9 +18,8 @@ from cluster.settings import Settings
 from cluster.tenancy import DEFAULT_TENANT, TenantScope, tenant_id
 from models.anomaly import trace_model
 from models.anomaly.refusals import NotEnoughData
-from models.anomaly.trace_judgement import TraceJudgement
 from pipelines import train_gnn
-from pipelines.promote_traces import promote_traces, refusal
+from pipelines.promote_traces import promote_traces
 from pipelines.train_traces import learn
 from pipelines.training_job import order_of
 from tests.bench import trace_faults
@@ -56,15 +55,6 @@ def test_without_spans_nothing_is_trained(tmp_path: Path) -> None:
         learn(order, replace(Settings(), data=tmp_path))
     with pytest.raises(NotEnoughData, match="no spans"):
         learn(order_of("gnn_trace", {}, layout="entities", now_us=NOW_US), replace(Settings(), data=tmp_path))
-
-
-def test_a_worse_challenger_is_refused() -> None:
-    good = TraceJudgement(0.8, 0.6, 0.002, 0.3, 500)
-    assert refusal(good, None) == ""
-    assert refusal(good, good) == ""
-    assert "below" in refusal(replace(good, average_precision=0.7), good)
-    assert "promised" in refusal(replace(good, false_share=0.05), good)
-    assert "chance" in refusal(replace(good, average_precision=0.35), None)
 
 
 def test_an_unknown_graph_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
