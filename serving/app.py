@@ -65,7 +65,7 @@ class Ingress:
         clock = SystemClock()
         remote = RemoteQuery(query, clock, straight=self._settings.query_replicas == 1)
         self._query = QueryMemory(remote, self._settings, clock)
-        self._scorer = RemoteScorer(scorer)
+        self._scorer = RemoteScorer(scorer, clock, straight=self._settings.scorer_replicas == 1)
         self._application: FastAPI | None = None
 
     async def __serve_build_asgi_app__(self) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cluster.clock import SystemClock, format_rfc3339
+from cluster.clock import Clock, SystemClock, format_rfc3339
 from cluster.errors import HubError, Unavailable
 from cluster.metadata.feedback import FeedbackStore
 from cluster.metadata.schema import open_metadata
@@ -27,13 +27,16 @@ from models.anomaly.threshold import Threshold
 from models.anomaly.trace_detector import TRACE_DETECTORS
 from models.anomaly.window_answers import answers
 from serving.champions import LOOK_EVERY_S, Champion, Champions, fleet_of
-from serving.query_port import Refusal
+from serving.remote import Refusal, Remote, caught
 from serving.score_request import ScoreRequest
+from serving.straight_line import LineEnd, Method
 
 # Windows of one pass; more only make the first of them wait.
 BATCH_MAX: Final = 64
 _BATCH_WAIT_S: Final = 0.002
 _FEEDBACK_EVERY_S: Final = 1.0
+# Requests of all doors that the replica has taken up; the queue is before it.
+_ONGOING_MAX: Final = 1_024
 
 Answer = dict[str, Any]
 Asked = tuple[TenantScope, ScoreRequest]
@@ -245,7 +248,14 @@ class ScoreReplica:
     """A scorer in a Serve replica of its own."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._scorer = Scorer(Settings.from_environment(environment))
+        settings = Settings.from_environment(environment)
+        self._scorer = Scorer(settings)
+        methods: dict[str, Method] = {"score": self.score, "detectors": self.detectors}
+        self._line = LineEnd(methods, asked_max=_ONGOING_MAX + settings.scorer_queue)
+
+    async def line(self) -> str:
+        """Name of the straight line to this scorer, see `serving.straight_line`."""
+        return await self._line.name()
 
     @serve.batch(max_batch_size=BATCH_MAX, batch_wait_timeout_s=_BATCH_WAIT_S)
     async def _batched(self, asked: list[Asked]) -> list[Answer | Refusal]:
@@ -257,29 +267,26 @@ class ScoreReplica:
         return answer
 
     async def detectors(self, scope: TenantScope) -> Answer | Refusal:
-        try:
-            return await self._scorer.detectors(scope)
-        except HubError as error:
-            return Refusal(error)
+        return await caught(self._scorer.detectors(scope))
 
 
 class RemoteScorer:
-    """ScorerPort over a Serve handle."""
+    """ScorerPort over the straight line to the scorer, and over its Serve handle where there is none."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self._handle = handle
+    def __init__(self, handle: DeploymentHandle, clock: Clock, *, straight: bool = True) -> None:
+        """
+        Args:
+            straight: there is one scorer.
+        """
+        self._scorer = Remote(handle, clock, straight=straight, noun="scorer")
 
     async def score(self, scope: TenantScope, request: ScoreRequest) -> Answer:
-        return _raised(await self._handle.score.remote(scope, request))
+        answer: Answer = await self._scorer.ask("score", scope, request)
+        return answer
 
     async def detectors(self, scope: TenantScope) -> Answer:
-        return _raised(await self._handle.detectors.remote(scope))
-
-
-def _raised(answer: Answer | Refusal) -> Answer:
-    if isinstance(answer, Refusal):
-        raise answer.error
-    return answer
+        answer: Answer = await self._scorer.ask("detectors", scope)
+        return answer
 
 
 def port(scorer: ScorerPort | None) -> ScorerPort:
@@ -293,4 +300,4 @@ def port(scorer: ScorerPort | None) -> ScorerPort:
     return scorer
 
 
-ScorerDeployment = serve.deployment(name="scorer", max_ongoing_requests=1_024)(ScoreReplica)
+ScorerDeployment = serve.deployment(name="scorer", max_ongoing_requests=_ONGOING_MAX)(ScoreReplica)

@@ -1,4 +1,4 @@
-"""The doors' way to the engine: the straight line once it stands, the Serve handle before and after."""
+"""The doors' way to engine and scorer: the straight line once it stands, the Serve handle before and after."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import pytest
 from cluster.clock import ManualClock
 from cluster.errors import NotFound, RequestInvalid, Unavailable
 from cluster.tenancy import DEFAULT_TENANT, TenantScope
-from serving.engine_line import LineEnd
+from serving.straight_line import LineEnd
 from serving.query_answers import Answer
-from serving.query_port import Refusal, RemoteQuery
+from serving.query_port import RemoteQuery
+from serving.remote import Refusal
+from serving.scorer import RemoteScorer
 from serving.sql_job import SqlPart, SqlRows
 
 assert LOADED
@@ -31,7 +33,11 @@ class Replica:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.end = LineEnd(
-            {"trace": lambda scope, trace: self.trace("line", trace)}, {"sql": lambda scope, sql: self.sql("line", sql)}
+            {
+                "trace": lambda scope, trace: self.trace("line", trace),
+                "score": lambda scope, request: self.score("line", request),
+            },
+            {"sql": lambda scope, sql: self.sql("line", sql)},
         )
 
     async def trace(self, way: str, trace_id: str) -> Answer | Refusal:
@@ -39,6 +45,10 @@ class Replica:
         if trace_id == "unknown":
             return Refusal(NotFound("no trace"))
         return Answer(trace_id.encode(), 1, '"1"')
+
+    async def score(self, way: str, request: str) -> dict[str, Any] | Refusal:
+        self.asked[way] += 1
+        return Refusal(NotFound("no champion")) if request == "unknown" else {"scores": [request]}
 
     async def sql(self, way: str, statement: str) -> AsyncGenerator[SqlPart | SqlRows | Refusal]:
         self.asked[way] += 1
@@ -104,6 +114,7 @@ class Handle:
         self.sql = PartsMethod(lambda scope, sql: replica.sql("handle", sql))
         self.line = Method(replica.end.name)
         self.trace = Method(lambda scope, trace: replica.trace("handle", trace))
+        self.score = Method(lambda scope, request: replica.score("handle", request))
 
     def options(self, *, stream: bool) -> Handle:
         """Of one call."""
@@ -117,12 +128,12 @@ def test_the_line_is_used_once_it_stands_and_the_handle_else() -> None:
         remote = RemoteQuery(Handle(replica), clock)  # type: ignore[arg-type]
         assert (await remote.trace(SCOPE, "a")).body == b"a"
         assert replica.asked == {"handle": 1}
-        assert remote._line is not None and await remote._line.connected()
+        assert remote._engine.line is not None and await remote._engine.line.connected()
         assert (await remote.trace(SCOPE, "b")).body == b"b"
         assert replica.asked == {"handle": 1, "line": 1}
         with pytest.raises(NotFound):
             await remote.trace(SCOPE, "unknown")
-        remote._line.close()
+        remote._engine.line.close()
         # Asked again by the handle where the line ends under a question.
         assert (await remote.trace(SCOPE, "c")).body == b"c"
         assert replica.asked["handle"] == 2
@@ -144,6 +155,28 @@ def test_of_several_engines_serve_chooses() -> None:
     asyncio.run(work())
 
 
+def test_the_scorer_is_asked_the_same_way() -> None:
+    async def work() -> None:
+        replica = Replica()
+        remote = RemoteScorer(Handle(replica), ManualClock())  # type: ignore[arg-type]
+        request: Any = "windows"
+        assert await remote.score(SCOPE, request) == {"scores": ["windows"]}
+        assert remote._scorer.line is not None and await remote._scorer.line.connected()
+        assert await remote.score(SCOPE, request) == {"scores": ["windows"]}
+        request = "unknown"
+        with pytest.raises(NotFound, match="champion"):
+            await remote.score(SCOPE, request)
+        assert replica.asked == {"handle": 1, "line": 2}
+        several = RemoteScorer(Handle(replica), ManualClock(), straight=False)  # type: ignore[arg-type]
+        with pytest.raises(NotFound, match="champion"):
+            await several.score(SCOPE, request)
+        assert replica.asked == {"handle": 2, "line": 2}
+        remote._scorer.line.close()
+        replica.end.close()
+
+    asyncio.run(work())
+
+
 def test_parts_of_sql_come_by_either_way() -> None:
     async def told(remote: RemoteQuery, statement: str) -> list[bytes]:
         async with aclosing(remote.sql(SCOPE, statement)) as parts:  # type: ignore[arg-type]
@@ -153,14 +186,14 @@ def test_parts_of_sql_come_by_either_way() -> None:
         replica = Replica()
         remote = RemoteQuery(Handle(replica), ManualClock())  # type: ignore[arg-type]
         assert await told(remote, "ends") == [b"first", b"last"]
-        assert remote._line is not None and await remote._line.connected()
+        assert remote._engine.line is not None and await remote._engine.line.connected()
         assert await told(remote, "ends") == [b"first", b"last"]
         assert replica.asked == {"handle": 1, "line": 1}
         with pytest.raises(RequestInvalid):
             await told(remote, "fails")
         async with aclosing(remote.sql(SCOPE, "endless")) as parts:  # type: ignore[arg-type]
             assert (await anext(parts)).body == b"first"
-            remote._line.close()
+            remote._engine.line.close()
             # Half an answer cannot go on with the other half of another one.
             with pytest.raises(Unavailable):
                 await anext(parts)

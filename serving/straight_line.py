@@ -1,8 +1,8 @@
-"""A straight line from a door to the query engine on the same machine: a Unix socket instead of a Serve handle.
+"""A straight line from a door to a replica on the same machine: a Unix socket instead of a Serve handle.
 
-A small question takes the engine 2 ms, and a handle as much again in each of the two processes. The line carries what
-the handle carries, in frames of their own: a length, then a pickle, which only processes of this user write. Where
-there is no line (another machine, several engines, an engine that is being replaced), the handle is used.
+A small question takes the query engine 2 ms, and a handle as much again in each of the two processes. The line carries
+what the handle carries, in frames of their own: a length, then a pickle, which only processes of this user write. Where
+there is no line (another machine, several replicas, one that is being replaced), the handle is used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import structlog
 from cluster.clock import Clock
 from cluster.errors import Busy
 
-# Questions under way on one line; the engine refuses long before.
+# Questions under way on one line, unless the replica says how many; the query engine refuses long before.
 _ASKED_MAX: Final = 2_048
 _FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Told(IntEnum):
-    """What a frame from the engine is."""
+    """What a frame from the replica is."""
 
     ANSWER = 0
     ERROR = 1
@@ -104,11 +104,12 @@ class _Frames(asyncio.Protocol, ABC):
         """One whole frame."""
 
 
-class _EngineEnd(_Frames):
-    def __init__(self, methods: dict[str, Method], in_parts: dict[str, PartsMethod]) -> None:
+class _ReplicaEnd(_Frames):
+    def __init__(self, methods: dict[str, Method], in_parts: dict[str, PartsMethod], asked_max: int) -> None:
         super().__init__()
         self._methods = methods
         self._in_parts = in_parts
+        self._asked_max = asked_max
         self._asked: dict[int, asyncio.Task[None]] = {}
         self._room: dict[int, asyncio.Semaphore] = {}
 
@@ -122,7 +123,7 @@ class _EngineEnd(_Frames):
             # Of an answer that has ended there is nothing to go on with.
             if number in self._room:
                 self._room[number].release()
-        elif len(self._asked) >= _ASKED_MAX:
+        elif len(self._asked) >= self._asked_max:
             self.tell((number, Busy("too many questions are waiting", retry_after_s=_BUSY_RETRY_S), _Told.ERROR))
         else:
             task = asyncio.get_running_loop().create_task(self._answer(number, method, given, named))
@@ -227,14 +228,22 @@ def _unix_socket() -> socket.socket:
 
 
 class LineEnd:
-    """The engine's end: opened when a door asks for its name."""
+    """The replica's end: opened when a door asks for its name."""
 
-    def __init__(self, methods: dict[str, Method], in_parts: dict[str, PartsMethod] | None = None) -> None:
+    def __init__(
+        self,
+        methods: dict[str, Method],
+        in_parts: dict[str, PartsMethod] | None = None,
+        *,
+        asked_max: int = _ASKED_MAX,
+    ) -> None:
         """
         Args:
             methods: what may be asked, by name.
             in_parts: likewise, where the answer is a generator of its parts.
+            asked_max: questions of one door under way; more are refused as Busy.
         """
+        self._asked_max = asked_max
         self._methods = methods
         self._in_parts = in_parts or {}
         self._opening = asyncio.Lock()
@@ -249,7 +258,7 @@ class LineEnd:
                 name = f"\0hub-line-{secrets.token_hex(16)}"
                 end = _unix_socket()
                 end.bind(name)
-                opened = partial(_EngineEnd, self._methods, self._in_parts)
+                opened = partial(_ReplicaEnd, self._methods, self._in_parts, self._asked_max)
                 self._server = await asyncio.get_running_loop().create_unix_server(opened, sock=end)
                 self._name = name
             return self._name
@@ -266,7 +275,7 @@ class Line:
     def __init__(self, name: Callable[[], Awaitable[str]], clock: Clock) -> None:
         """
         Args:
-            name: asks the engine for what `LineEnd.name` gives.
+            name: asks the replica for what `LineEnd.name` gives.
         """
         self._name = name
         self._clock = clock
@@ -291,7 +300,7 @@ class Line:
         return self.ready()
 
     async def ask(self, method: str, *given: Any, **named: Any) -> Any:
-        """What the engine's method returns or raises.
+        """What the replica's method returns or raises.
 
         Raises:
             LineLost: the line ended meanwhile.
@@ -301,7 +310,7 @@ class Line:
         return await self._end.ask(method, given, named)
 
     async def parts(self, method: str, *given: Any, **named: Any) -> AsyncGenerator[Any]:
-        """The parts of the engine's answer; a reader who leaves ends it.
+        """The parts of the replica's answer; a reader who leaves ends it.
 
         Raises:
             LineLost: the line ended meanwhile.
@@ -326,4 +335,4 @@ class Line:
                 _, self._end = await loop.create_unix_connection(_DoorEnd, sock=end)
         # No line is no fault: there is the handle, and another try a second later.
         except Exception as error:
-            _log.warning("no_engine_line", error=str(error)[:200])
+            _log.warning("no_straight_line", error=str(error)[:200])

@@ -11,8 +11,10 @@ import pytest
 import uvloop
 
 from cluster.clock import ManualClock
-from cluster.errors import RequestInvalid
-from serving.engine_line import Line, LineEnd, LineLost
+from cluster.errors import Busy, RequestInvalid
+from serving.straight_line import Line, LineEnd, LineLost
+
+ASKED_MAX = 256
 
 
 class Engine:
@@ -55,7 +57,7 @@ def run(work: Callable[[Line, LineEnd, Engine], Awaitable[None]]) -> None:
     async def whole() -> None:
         engine = Engine()
         methods = {name: getattr(engine, name) for name in ("echo", "refuse", "odd", "wait")}
-        end = LineEnd(methods, {"count": engine.count})
+        end = LineEnd(methods, {"count": engine.count}, asked_max=ASKED_MAX)
         line = Line(end.name, ManualClock())
         assert not line.ready()
         async with asyncio.timeout(10):
@@ -125,6 +127,26 @@ def test_who_goes_away_takes_the_question_along() -> None:
         with pytest.raises(asyncio.CancelledError):
             await asking
         await engine.cancelled.wait()
+
+    run(work)
+
+
+def test_more_questions_than_the_replica_takes_are_refused_and_the_others_answered() -> None:
+    async def work(line: Line, end: LineEnd, engine: Engine) -> None:
+        waiting = [asyncio.create_task(line.ask("wait")) for _ in range(ASKED_MAX)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await line.ask("echo", 1)
+        waiting.pop().cancel()
+        while True:
+            try:
+                assert await line.ask("echo", 1) == ((1,), {})
+                break
+            except Busy:
+                pass
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     run(work)
 
