@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.anomaly.calibrated import Detector, model_arrays, restore
-from models.anomaly.patches import align, patches_of
+from models.anomaly.calibrated import Detector, PatchModel, model_arrays, restore
+from models.anomaly.layers import Columns
 from models.anomaly.scores import Arrays, Progress
 from models.anomaly.series import Matrix, Series
 from models.anomaly.training import fill_network, network_arrays, train
 
 KIND: Final = "autoencoder"
-_CHUNK: Final = 512
+# Patches that are judged at a time: what lies between the layers then stays in the cache of a core.
+_CHUNK: Final = 256
 _HIDDEN_SHARE: Final = 0.2
 # Rows of a patch that are judged: the middle ones, which are known best, or the last when nothing later may be read.
 _CENTRE_ROWS: Final = 5
@@ -59,22 +60,18 @@ class PatchNetwork(nn.Module):
             nn.Linear(2 * shape.hidden, shape.length),
         )
 
-    def forward(self, patches: Tensor, rows: slice = slice(None)) -> Tensor:
-        """
-        Args:
-            rows: of a patch that are decoded.
-        """
+    def forward(self, patches: Tensor) -> Tensor:
         # What the names of features add is the same in every patch, and the moment the same for every feature of one.
         read, coded = cast(nn.Linear, self.encoder[0]), self.encoder[2]
         length = patches.shape[2]
         own = nn.functional.linear(self.embedding, read.weight[:, length:], read.bias)
         hidden = nn.functional.gelu(patches @ read.weight[:, :length].t() + own)
         moment = self.bottleneck(coded(hidden).flatten(1))
-        told, written = cast(nn.Linear, self.decoder[0]), cast(nn.Linear, self.decoder[2])
+        told = cast(nn.Linear, self.decoder[0])
         width = moment.shape[1]
         own = nn.functional.linear(self.embedding, told.weight[:, width:], told.bias)
         hidden = nn.functional.gelu((moment @ told.weight[:, :width].t())[:, None] + own)
-        return nn.functional.linear(hidden, written.weight[rows], written.bias[rows])
+        return cast(Tensor, self.decoder[2](hidden))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +112,11 @@ class Autoencoding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PatchAutoencoder:
+class PatchAutoencoder(PatchModel):
     """A trained network."""
 
     shape: Shape
     network: nn.Module
-
-    def deviation(self, series: Series, *, trailing: bool) -> Matrix:
-        """See `Model.deviation`: mean absolute error over a few rows of the patch that judges the row."""
-        by_patch = self.judge(patches_of(series.values, self.shape.length), trailing=trailing)
-        return align(by_patch, series, self.shape.length, trailing=trailing)
 
     @property
     def length(self) -> int:
@@ -132,16 +124,21 @@ class PatchAutoencoder:
         return self.shape.length
 
     def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
-        """See `PatchModel.judge`."""
-        length = self.shape.length
+        """See `PatchModel.judge`: mean absolute error over a few rows of the patch."""
+        network, length = cast(PatchNetwork, self.network), self.shape.length
         middle = (length - _CENTRE_ROWS) // 2
         judged = slice(length - _TRAILING_ROWS, length) if trailing else slice(middle, middle + _CENTRE_ROWS)
-        by_patch = np.empty(patches.shape[:2], np.float32)
-        with torch.inference_mode():
-            for at in range(0, patches.shape[0], _CHUNK):
-                given = torch.from_numpy(np.ascontiguousarray(patches[at : at + _CHUNK]))
-                error = (self.network(given, judged) - given[:, :, judged]).abs().mean(dim=2)
-                by_patch[at : at + _CHUNK] = error.numpy()
+        # What `PatchNetwork.forward` does, layer by layer, with only the judged rows decoded.
+        read, tell = (Columns.named(one[0], network.embedding) for one in (network.encoder, network.decoder))
+        code, narrow, write = map(Columns.of, (network.encoder[2], network.bottleneck[0], network.decoder[2]))
+        write = Columns(write.weight[judged], write.constant[judged])
+        gelu = nn.functional.gelu
+        by_patch = np.empty((patches.shape[0], patches.shape[2]), np.float32)
+        for at in range(0, patches.shape[2], _CHUNK):
+            given = torch.from_numpy(patches[:, :, at : at + _CHUNK].copy())
+            moment = gelu(narrow(code(gelu(read(given))).flatten(0, 1)))
+            error = write(gelu(tell(moment))) - given[:, judged]
+            by_patch[:, at : at + _CHUNK] = error.abs_().mean(dim=1).numpy()
         return by_patch
 
     def arrays(self) -> Arrays:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
+from models.anomaly.patches import align, last_patches, patches_of
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData
 from models.anomaly.scaling import Scaling
 from models.anomaly.scores import LOGARITHM, MEAN, TRAILING_ROWS, Arrays, Scores, combine, combine_last
@@ -51,16 +52,28 @@ class RowModel(Model, Protocol):
         """(r, f) deviations of (r, f) rows in standard units, each with its seconds since the Unix epoch."""
 
 
-@runtime_checkable
-class PatchModel(Model, Protocol):
-    """A model that judges a row by the patch of rows that ends with it."""
+class PatchModel(Model):
+    """A model that judges a row by the patch of rows that ends with it, or that it is the middle of.
+
+    Attributes:
+        forecasts: whether only the last row of a patch is judged, also where later ones may be read.
+    """
+
+    forecasts: ClassVar = False
 
     @property
+    @abstractmethod
     def length(self) -> int:
         """Rows of a patch."""
 
+    @abstractmethod
     def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
-        """(p, f) deviations of (p, f, length) patches in standard units, missing values 0."""
+        """(f, p) deviations of (f, length, p) patches in standard units, missing values 0."""
+
+    def deviation(self, series: Series, *, trailing: bool) -> Matrix:
+        """See `Model.deviation`."""
+        by_patch = self.judge(patches_of(series.values, self.length), trailing=trailing)
+        return align(by_patch, series, self.length, trailing=trailing or self.forecasts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,9 +121,9 @@ class Detector:
         taken = windows[:, rows - judged - length + 1 :]
         standard = self.scaling.standard(taken.reshape(count, -1)).reshape(taken.shape)
         if isinstance(self.model, PatchModel):
-            patches = sliding_window_view(np.nan_to_num(standard), length, axis=1).reshape(-1, features, length)
-            deviation: Matrix = self.model.judge(patches, trailing=True).reshape(count, judged, features)
-            deviation = np.where(np.isnan(standard[:, length - 1 :]), np.float32(np.nan), deviation)
+            by_patch = self.model.judge(last_patches(standard, length), trailing=True)
+            deviation = np.ascontiguousarray(by_patch.reshape(features, judged, count).transpose(2, 1, 0))
+            deviation[np.isnan(standard[:, length - 1 :])] = np.nan
         else:
             first_s = np.asarray(starts_us, np.int64)[:, None] // 1_000_000
             step = np.arange(rows - judged, rows, dtype=np.int64) * self.scaling.step_s

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from models.anomaly.calibrated import Detector, calibrate_model, for_fitting, model_arrays, restore
-from models.anomaly.patches import align, patches_of
+from models.anomaly.calibrated import Detector, PatchModel, calibrate_model, for_fitting, model_arrays, restore
+from models.anomaly.patches import patches_of
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData
 from models.anomaly.scaling import Scaling
 from models.anomaly.scores import Arrays, Progress
@@ -27,7 +27,7 @@ _CHUNK: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OwnPast:
+class OwnPast(PatchModel):
     """Weights of the past.
 
     Attributes:
@@ -37,26 +37,22 @@ class OwnPast:
 
     weights: Matrix
     constant: Matrix
+    forecasts: ClassVar = True
 
     @staticmethod
     def fit(views: Sequence[Matrix]) -> OwnPast:
-        """Ridge regression of the last row of (p, f, PAST + 1) patches, of each feature by itself."""
-        features = views[0].shape[1]
-        count = sum(view.shape[0] for view in views)
+        """Ridge regression of the last row of (f, PAST + 1, p) patches, of each feature by itself."""
+        features = views[0].shape[0]
+        count = sum(view.shape[2] for view in views)
         products, right = np.zeros((features, PAST + 1, PAST + 1)), np.zeros((features, PAST + 1, 1))
         for view in views:
-            for at in range(0, view.shape[0], _CHUNK):
-                given = view[at : at + _CHUNK].astype(np.float64).transpose(1, 0, 2)
+            for at in range(0, view.shape[2], _CHUNK):
+                given = view[:, :, at : at + _CHUNK].astype(np.float64).transpose(0, 2, 1)
                 past = np.concatenate((given[:, :, :-1], np.ones((*given.shape[:2], 1))), axis=2)
                 products += past.transpose(0, 2, 1) @ past
                 right += past.transpose(0, 2, 1) @ given[:, :, -1:]
         found = np.linalg.solve(products + _PENALTY * count * np.eye(PAST + 1), right)[:, :, 0]
         return OwnPast(found[:, :-1].astype(np.float32), found[:, -1].astype(np.float32))
-
-    def deviation(self, series: Series, *, trailing: bool) -> Matrix:
-        """See `Model.deviation`: absolute error of the forecast of the row itself, which reads no later row."""
-        by_patch = self.judge(patches_of(series.values, self.length), trailing=trailing)
-        return align(by_patch, series, self.length, trailing=True)
 
     @property
     def length(self) -> int:
@@ -64,9 +60,9 @@ class OwnPast:
         return PAST + 1
 
     def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
-        """See `PatchModel.judge`."""
-        expected = np.einsum("pfk,fk->pf", patches[:, :, :-1], self.weights) + self.constant
-        return np.asarray(np.abs(patches[:, :, -1] - expected), np.float32)
+        """See `PatchModel.judge`: absolute error of the forecast of the row itself."""
+        expected = self.weights[:, None] @ np.ascontiguousarray(patches[:, :-1]) + self.constant[:, None, None]
+        return np.asarray(np.abs(patches[:, -1] - expected[:, 0]), np.float32)
 
     def arrays(self) -> Arrays:
         """See `Model.arrays`."""
@@ -84,7 +80,7 @@ def fit(series_list: Sequence[Series], *, seed: int, progress: Progress | None =
         NotEnoughData: no series has PAST rows and one more.
     """
     scaling = Scaling.fit(series_list)
-    views = [view for one in for_fitting(scaling, series_list) if len(view := patches_of(one.values, PAST + 1))]
+    views = [view for one in for_fitting(scaling, series_list) if (view := patches_of(one.values, PAST + 1)).size]
     if not views:
         raise NotEnoughData(f"no series has {PAST + 1} rows in a row to fit on")
     return calibrate_model(KIND, scaling, OwnPast.fit(views), series_list)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.anomaly.calibrated import Detector, model_arrays, restore
-from models.anomaly.patches import align, patches_of
+from models.anomaly.calibrated import Detector, PatchModel, model_arrays, restore
+from models.anomaly.layers import Columns
 from models.anomaly.scores import Arrays, Progress
 from models.anomaly.series import Matrix, Series
 from models.anomaly.training import fill_network, network_arrays, train
@@ -84,6 +84,21 @@ class GraphNetwork(nn.Module):
         change = self.head[2](nn.functional.gelu(hidden))[:, :, 0]
         return cast(Tensor, past[:, :, -1] + change)
 
+    def heard(self, own: Tensor, told: Tensor) -> Tensor:
+        """(f, hidden, p) of what the neighbours of each feature tell it in p patches, by the attention of `forward`."""
+        neighbours = self.neighbours.unbind(dim=1)
+        found = torch.zeros_like(told)
+        if not neighbours:
+            return found
+        # Neighbour by neighbour, in the same memory: all at once they would leave the cache.
+        near, attention, asked = torch.empty_like(told), self.attention.weight.detach().numpy(), []
+        for one in neighbours:
+            torch.index_select(told, 0, one, out=near).add_(own)
+            asked.append(torch.from_numpy(attention @ nn.functional.leaky_relu_(near, _SLOPE).numpy()))
+        for one, weight in zip(neighbours, torch.stack(asked).softmax(dim=0), strict=True):
+            found.addcmul_(weight, torch.index_select(told, 0, one, out=near))
+        return found
+
     def _read(self, layer: nn.Linear, past: Tensor) -> Tensor:
         """(b, f, hidden) of (b, f, window) pasts, each beside the name of its feature."""
         window = past.shape[2]
@@ -138,16 +153,12 @@ def nearest(values: Sequence[Matrix], count: int) -> npt.NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GraphForecast:
+class GraphForecast(PatchModel):
     """A trained network."""
 
     shape: Shape
     network: nn.Module
-
-    def deviation(self, series: Series, *, trailing: bool) -> Matrix:
-        """See `Model.deviation`: absolute error of the forecast of the row itself, which reads no later row."""
-        by_patch = self.judge(patches_of(series.values, self.length), trailing=trailing)
-        return align(by_patch, series, self.length, trailing=True)
+    forecasts: ClassVar = True
 
     @property
     def length(self) -> int:
@@ -155,12 +166,20 @@ class GraphForecast:
         return self.shape.window + 1
 
     def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
-        """See `PatchModel.judge`."""
-        by_patch = np.empty(patches.shape[:2], np.float32)
-        with torch.inference_mode():
-            for at in range(0, patches.shape[0], _CHUNK):
-                given = torch.from_numpy(np.ascontiguousarray(patches[at : at + _CHUNK]))
-                by_patch[at : at + _CHUNK] = (self.network(given[:, :, :-1]) - given[:, :, -1]).abs().numpy()
+        """See `PatchModel.judge`: absolute error of the forecast of the row itself."""
+        network = cast(GraphNetwork, self.network)
+        # What `GraphNetwork.forward` does, layer by layer.
+        target, source, first = (
+            Columns.named(one, network.embedding) for one in (network.target, network.source, network.head[0])
+        )
+        last = Columns.of(network.head[2])
+        by_patch = np.empty((patches.shape[0], patches.shape[2]), np.float32)
+        for at in range(0, patches.shape[2], _CHUNK):
+            given = torch.from_numpy(patches[:, :, at : at + _CHUNK].copy())
+            own, told = target(given[:, :-1]), source(given[:, :-1])
+            both = torch.cat((own, network.heard(own, told)), dim=1).relu_()
+            change = last(nn.functional.gelu(first(both)))[:, 0]
+            by_patch[:, at : at + _CHUNK] = (given[:, -2] + change - given[:, -1]).abs_().numpy()
         return by_patch
 
     def arrays(self) -> Arrays:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.anomaly.calibrated import Detector, calibrate_model, for_fitting, model_arrays, restore
-from models.anomaly.patches import align, draw, patches_of
+from models.anomaly.calibrated import Detector, PatchModel, calibrate_model, for_fitting, model_arrays, restore
+from models.anomaly.patches import draw, patches_of
 from models.anomaly.pca import Subspace
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.scaling import Scaling
@@ -32,7 +32,7 @@ _CHUNK: Final = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PatchBank:
+class PatchBank(PatchModel):
     """Usual patches in the space of their leading components.
 
     Attributes:
@@ -43,50 +43,51 @@ class PatchBank:
     space: Subspace
     bank: Matrix
 
-    def deviation(self, series: Series, *, trailing: bool) -> Matrix:
-        """See `Model.deviation`: distance to the nearest patches, told by feature."""
-        by_patch = self.judge(patches_of(series.values, LENGTH), trailing=trailing)
-        return align(by_patch, series, LENGTH, trailing=trailing)
-
     @property
     def length(self) -> int:
         """See `PatchModel.length`."""
         return LENGTH
 
     def judge(self, patches: Matrix, *, trailing: bool) -> Matrix:
-        """See `PatchModel.judge`."""
+        """See `PatchModel.judge`: distance to the nearest patches, told by feature."""
         # |a - b|^2 without the part of a, which does not change who is near; the part of b comes with the product.
         places = np.concatenate((-2.0 * self.bank.T, (self.bank**2).sum(axis=1)[None]))
-        shown = self.space.basis.reshape(-1, LENGTH, self.space.basis.shape[1])[:, -_TRAILING_ROWS if trailing else 0 :]
-        by_patch = np.zeros(patches.shape[:2], np.float32)
-        for at in range(0, patches.shape[0], _CHUNK):
-            by_patch[at : at + _CHUNK] = self._distance(patches[at : at + _CHUNK], places, shown)
+        features, rows = patches.shape[0], _TRAILING_ROWS if trailing else LENGTH
+        judged = slice(LENGTH - rows, LENGTH)
+        shown = self.space.basis.reshape(features, LENGTH, -1)[:, judged].reshape(features * rows, -1)
+        mean = self.space.mean.reshape(features, LENGTH, 1)[:, judged]
+        # The same megabytes for all: new ones would come from the kernel, which clears them first.
+        distance = np.empty((_CHUNK, self.bank.shape[0]), np.float32)
+        by_patch = np.empty((features, patches.shape[2]), np.float32)
+        for at in range(0, patches.shape[2], _CHUNK):
+            given = patches[:, :, at : at + _CHUNK]
+            shared = shown @ self._common(given, places, distance[: given.shape[2]])
+            # What the neighbours do not share with the patch, within the space and outside it.
+            residual = given[:, judged] - mean
+            residual -= shared.reshape(residual.shape)
+            by_patch[:, at : at + _CHUNK] = np.sqrt(np.einsum("frp,frp->fp", residual, residual) / rows)
         return by_patch
 
-    def _distance(self, patches: Matrix, places: Matrix, shown: Matrix) -> Matrix:
-        """
+    def _common(self, patches: Matrix, places: Matrix, distance: Matrix) -> Matrix:
+        """(k, p) mean places of the nearest of the bank.
+
         Args:
             places: (k + 1, m) of the bank, to be multiplied.
-            shown: (f, rows, k) the part of the basis that tells the judged rows of a patch.
+            distance: (p, m) to be written over.
         """
-        count, features, _ = patches.shape
-        flat = patches.reshape(count, -1) - self.space.mean
-        place = np.asarray(flat @ self.space.basis, np.float32)
-        asked = np.concatenate((place, np.ones((count, 1))), axis=1, dtype=np.float32)
-        distance = asked @ places
-        rows = np.arange(count)
-        common = np.zeros_like(place)
+        basis, every = self.space.basis, np.arange(patches.shape[2])
+        asked = np.ones((places.shape[0], every.size), np.float32)
+        np.matmul(basis.T, patches.reshape(-1, every.size), out=asked[:-1])
+        asked[:-1] -= (self.space.mean @ basis)[:, None]
+        np.matmul(asked.T, places, out=distance)
         nearest = min(NEAREST, self.bank.shape[0])
+        common = np.zeros((every.size, basis.shape[1]), np.float32)
         # The nearest a few times over takes a thirtieth of the time of sorting them apart.
         for _ in range(nearest):
             near = distance.argmin(axis=1)
-            distance[rows, near] = np.inf
+            distance[every, near] = np.inf
             common += self.bank[near]
-        # What the neighbours do not share with the patch, within the space and outside it.
-        judged = flat.reshape(count, features, LENGTH)[:, :, -shown.shape[1] :]
-        shared = common / nearest @ shown.reshape(-1, shown.shape[2]).T
-        residual = judged - shared.reshape(judged.shape)
-        return np.asarray(np.sqrt(np.einsum("nfr,nfr->nf", residual, residual) / shown.shape[1]), np.float32)
+        return np.asarray(common.T / np.float32(nearest))
 
     def arrays(self) -> Arrays:
         """See `Model.arrays`."""
@@ -104,10 +105,10 @@ def fit(series_list: Sequence[Series], *, seed: int, progress: Progress | None =
         NotEnoughData: no series has as many rows as a patch.
     """
     scaling = Scaling.fit(series_list)
-    views = [view for one in for_fitting(scaling, series_list) if len(view := patches_of(one.values, LENGTH))]
+    views = [view for one in for_fitting(scaling, series_list) if (view := patches_of(one.values, LENGTH)).size]
     if not views:
         raise NotEnoughData(f"no series has {LENGTH} rows in a row to fit on")
-    count = min(BANK_MAX, sum(view.shape[0] for view in views))
+    count = min(BANK_MAX, sum(view.shape[2] for view in views))
     chosen = draw(views, LENGTH, np.random.default_rng(seed), count).reshape(count, -1)
     space = Subspace.fit(chosen, min(COMPONENTS_MAX, chosen.shape[1] - 1))
     bank = np.asarray((chosen - space.mean) @ space.basis, np.float32)

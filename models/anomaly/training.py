@@ -68,7 +68,7 @@ class Trainer(Stepping):
         self._recipe, self._series_list = recipe, list(series_list)
         self._scaling = Scaling.fit(series_list)
         values = [one.values for one in for_fitting(self._scaling, series_list)]
-        self._patches = [view for one in values if len(view := patches_of(one, recipe.length))]
+        self._patches = [view for one in values if (view := patches_of(one, recipe.length)).size]
         if not self._patches:
             raise NotEnoughData(f"no series has {recipe.length} rows in a row to fit on")
         self._batch = math.ceil(recipe.batch / workers)
