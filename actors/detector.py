@@ -25,9 +25,10 @@ from cluster.errors import HubError
 from cluster.lake.scan import TableReader, read_rows
 from cluster.lake.stage import StagedFile, stage
 from cluster.lake.tables import TABLES
-from cluster.metadata.feedback import FeedbackStore
+from cluster.metadata.feedback import FeedbackStore, Verdict
 from cluster.settings import Settings
 from models.aggregate.rollup import MINUTE_US
+from models.anomaly.fleet import Fleet
 from models.anomaly.incidents import Incident, Subject, follow, newest
 from models.anomaly.recent import KIND as RECENT
 from models.anomaly.recent import THRESHOLD, Recent
@@ -85,7 +86,7 @@ class Detector:
         self._events = Events(settings.lake)
         self._known: dict[str, dict[str, Incident]] = {}
         self._judged: dict[str, Judge] = {}
-        self._factors: dict[tuple[str, str, str], list[tuple[bool, float]]] = {}
+        self._verdicts: dict[tuple[str, str, str], list[Verdict]] = {}
         self._feedback_state = (-1, -1)
         # Of each tenant, the version and the end of the rows that were judged beside each other last.
         self._besides: dict[str, tuple[int, int]] = {}
@@ -173,10 +174,11 @@ class Detector:
         found: list[Incident] = []
         for name, one in scores.items():
             known = [told for told in before.values() if told.entity == name and told.ended_us > from_us]
-            verdicts = self._factors.get((tenant, beside.model.kind, name), [])
-            threshold = beside.model.threshold.judged(verdicts)
-            subject = Subject(tenant, name, beside.version)
-            found += follow(subject, beside.model, series[name], scores=one, threshold=threshold, known=known)
+            verdicts = self._verdicts.get((tenant, beside.model.kind, name), [])
+            subject, threshold = Subject(tenant, name, beside.version), beside.model.threshold
+            found += follow(
+                subject, beside.model, series[name], scores=one, threshold=threshold, known=known, verdicts=verdicts
+            )
         return sorted(found, key=lambda one: -one.score)[:_INCIDENTS_MAX]
 
     def _score(self, tenant: str, judge: Judge, name: str, series: Series) -> list[Incident]:
@@ -188,15 +190,17 @@ class Detector:
         ]
         subject = Subject(tenant, name, judge.version)
         kind = RECENT if judge.fleet is None else judge.fleet.kind
-        verdicts = self._factors.get((tenant, kind, name), [])
+        verdicts = self._verdicts.get((tenant, kind, name), [])
+        model: Fleet | Recent
         if judge.fleet is None:
-            recent = Recent.of(series)
-            threshold = THRESHOLD.judged(verdicts)
-            return follow(subject, recent, series, scores=recent.scores, threshold=threshold, known=known)
-        now_us = series.start_us + series.rows * MINUTE_US
-        threshold = self._levels.of(tenant, judge, name, now_us).judged(verdicts)
-        scores = judge.fleet.score(series, name)
-        return follow(subject, judge.fleet, series, scores=scores, threshold=threshold, known=known)
+            model = Recent.of(series)
+            scores, threshold = model.scores, THRESHOLD
+        else:
+            model = judge.fleet
+            now_us = series.start_us + series.rows * MINUTE_US
+            threshold = self._levels.of(tenant, judge, name, now_us)
+            scores = model.score(series, name)
+        return follow(subject, model, series, scores=scores, threshold=threshold, known=known, verdicts=verdicts)
 
     def _open(self, tenant: str) -> bool:
         return any(one.state == "open" for one in self._known.get(tenant, {}).values())
@@ -235,7 +239,7 @@ class Detector:
     def _read_feedback(self) -> None:
         state = self._feedback.state()
         if state != self._feedback_state:
-            self._feedback_state, self._factors = state, self._feedback.by_threshold()
+            self._feedback_state, self._verdicts = state, self._feedback.by_threshold()
 
     def _restore(self) -> None:
         """What was found in the last day, so that it is neither told again nor left open."""

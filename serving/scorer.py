@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.clock import Clock, SystemClock, format_rfc3339
 from cluster.errors import HubError, Unavailable
-from cluster.metadata.feedback import FeedbackStore
+from cluster.metadata.feedback import FeedbackStore, Verdict
 from cluster.metadata.schema import open_metadata
 from cluster.settings import Settings
 from cluster.tenancy import TenantScope
@@ -23,7 +23,6 @@ from models.anomaly.detector import DETECTORS
 from models.anomaly.fleet import Fleet
 from models.anomaly.neighbourhood import KIND as NEIGHBOURHOOD
 from models.anomaly.refusals import DetectorUnknown
-from models.anomaly.threshold import Threshold
 from models.anomaly.trace_detector import TRACE_DETECTORS
 from models.anomaly.window_answers import answers
 from serving.champions import LOOK_EVERY_S, Champion, Champions, fleet_of
@@ -78,7 +77,7 @@ class Scorer:
         self._clock = SystemClock()
         self._champions = Champions(settings, self._clock, loaders=LOADERS, store=store, look_every_s=look_every_s)
         self._feedback = FeedbackStore(open_metadata(settings, self._clock), self._clock)
-        self._factors: dict[tuple[str, str, str], list[tuple[bool, float]]] = {}
+        self._verdicts: dict[tuple[str, str, str], list[Verdict]] = {}
         self._looked_at_s = float("-inf")
         # One pass at a time: the network uses every core it may.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="score")
@@ -155,7 +154,7 @@ class Scorer:
     def _read_feedback(self) -> None:
         if self._clock.monotonic_s() - self._looked_at_s > _FEEDBACK_EVERY_S:
             self._looked_at_s = self._clock.monotonic_s()
-            self._factors = self._feedback.by_threshold()
+            self._verdicts = self._feedback.by_threshold()
 
     def _pass(self, champion: Champion, asked: Sequence[Asked]) -> list[Answer | HubError]:
         """Score requests of one model and one shape of windows."""
@@ -180,10 +179,11 @@ class Scorer:
         entities = [name for _, request in asked for name in request.entities]
         starts = [at for _, request in asked for at in request.starts_us]
         scores = fleet.score_last(windows, entities, starts)
-        thresholds = [
-            self._threshold(fleet, str(scope.tenants[0]), name) for scope, request in asked for name in request.entities
-        ]
-        told = answers(fleet, windows, scores, entities=entities, starts_us=starts, thresholds=thresholds)
+        thresholds = [fleet.threshold(name) for name in entities]
+        verdicts = [self._said(scope, fleet.kind, name) for scope, request in asked for name in request.entities]
+        told = answers(
+            fleet, windows, scores, entities=entities, starts_us=starts, thresholds=thresholds, verdicts=verdicts
+        )
         out, at = [], 0
         for _, request in asked:
             count = request.windows.shape[0]
@@ -191,22 +191,19 @@ class Scorer:
             at += count
         return out
 
-    def _threshold(self, fleet: Fleet, tenant: str, entity: str) -> Threshold:
-        return fleet.threshold(entity).judged(self._factors.get((tenant, fleet.kind, entity), []))
+    def _said(self, scope: TenantScope, kind: str, entity: str) -> Sequence[Verdict]:
+        return self._verdicts.get((str(scope.tenants[0]), kind, entity), ())
 
     def _side_by_side(self, champion: Champion, scope: TenantScope, request: ScoreRequest) -> Answer | HubError:
         """Windows of entities beside each other belong to one question."""
-        model, tenant = champion.content, str(scope.tenants[0])
-        thresholds = [
-            model.threshold.judged(self._factors.get((tenant, model.kind, name), [])) for name in request.entities
-        ]
+        model = champion.content
         try:
             told = together.answers(
                 model,
                 request.windows,
                 entities=request.entities,
                 starts_us=request.starts_us,
-                thresholds=thresholds,
+                verdicts=[self._said(scope, model.kind, name) for name in request.entities],
                 features=request.features,
             )
         except HubError as error:

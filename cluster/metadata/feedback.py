@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, select
 
@@ -26,6 +28,7 @@ class Verdict:
         is_true: whether it was a real anomaly.
         score: of the anomaly.
         told_by: key id.
+        drivers: of the anomaly, largest share first; None of one that was judged before they were kept.
     """
 
     anomaly_id: str
@@ -35,6 +38,7 @@ class Verdict:
     score: float
     comment: str
     told_by: str
+    drivers: tuple[Mapping[str, Any], ...] | None = None
 
 
 class FeedbackStore:
@@ -66,6 +70,7 @@ class FeedbackStore:
                     comment=verdict.comment,
                     told_by=verdict.told_by,
                     told_at_us=self._clock.now_us(),
+                    drivers=None if verdict.drivers is None else json.dumps(verdict.drivers),
                 )
             )
 
@@ -83,12 +88,23 @@ class FeedbackStore:
             rows = connection.execute(select(anomaly_feedback).where(mine)).mappings().all()
         return {row["anomaly_id"]: bool(row["is_true"]) for row in rows}
 
-    def by_threshold(self) -> dict[tuple[str, str, str], list[tuple[bool, float]]]:
-        """(tenant, detector, entity) -> (is it true, its score) in the order they were told."""
-        found: dict[tuple[str, str, str], list[tuple[bool, float]]] = defaultdict(list)
+    def by_threshold(self) -> dict[tuple[str, str, str], list[Verdict]]:
+        """(tenant, detector, entity) -> verdicts in the order they were told."""
+        found: dict[tuple[str, str, str], list[Verdict]] = defaultdict(list)
         with self._database.reading() as connection:
             rows = connection.execute(select(anomaly_feedback).order_by(anomaly_feedback.c.told_at_us)).mappings()
             for row in rows:
                 key = (row["tenant_id"], row["detector"], row["entity"])
-                found[key].append((bool(row["is_true"]), float(row["score"])))
+                found[key].append(
+                    Verdict(
+                        row["anomaly_id"],
+                        row["detector"],
+                        row["entity"],
+                        is_true=bool(row["is_true"]),
+                        score=float(row["score"]),
+                        comment=row["comment"],
+                        told_by=row["told_by"],
+                        drivers=None if row["drivers"] is None else tuple(json.loads(row["drivers"])),
+                    )
+                )
         return dict(found)

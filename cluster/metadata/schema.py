@@ -169,6 +169,8 @@ anomaly_feedback: Final = Table(
     Column("comment", Text, nullable=False),
     Column("told_by", Text, nullable=False),
     Column("told_at_us", BigInteger, nullable=False),
+    # JSON list of the anomaly's drivers; NULL where it was judged before they were kept.
+    Column("drivers", Text),
 )
 
 MIGRATIONS: Final = (
@@ -308,6 +310,7 @@ MIGRATIONS: Final = (
         ),
     ),
     QUERY_JOBS,
+    Migration(8, "drivers of judged anomalies", ("ALTER TABLE anomaly_feedback ADD COLUMN drivers TEXT",)),
 )
 
 

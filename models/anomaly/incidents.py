@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from models.anomaly.fleet import Fleet
+from models.anomaly.lessons import Driver, Lesson, Lessons, direction_of, near
 from models.anomaly.recent import KIND, PAST_ROWS, Recent
 from models.anomaly.scores import Scores
-from models.anomaly.series import Series
+from models.anomaly.series import Floats, Series
 from models.anomaly.threshold import MERGE_S, Alarm, Threshold, decide
 from models.anomaly.together import Together
 from models.anomaly.window_answers import drivers, severity
@@ -46,7 +47,8 @@ class Incident:
 
     Attributes:
         model_version: 0 for plain statistics.
-        drivers: of the row with the highest score, see `window_answers.drivers`, in units of measures.
+        threshold: of the row whose score is furthest over its own, as verdicts on alarms like it made it.
+        drivers: of that row, see `window_answers.drivers`, in units of measures.
     """
 
     anomaly_id: str
@@ -87,6 +89,7 @@ def follow(
     scores: Scores,
     threshold: Threshold,
     known: Iterable[Incident],
+    verdicts: Sequence[Lesson] = (),
 ) -> list[Incident]:
     """Incidents that are new or have changed.
 
@@ -95,14 +98,17 @@ def follow(
     Args:
         series: rows up to the newest, as the judge reads them; scores of each.
         known: incidents of this entity that may go on, or lie within the series.
+        verdicts: on alarms of this judge and entity.
     """
     step_us = series.step_s * 1_000_000
     now_us = series.start_us + series.rows * step_us
     before = {one.anomaly_id: one for one in known}
     current = dict(before)
     met: set[str] = set()
-    for alarm in decide(scores.score, threshold):
-        told = _told(subject, judge, series, scores=scores, alarm=alarm, threshold=threshold)
+    raised = factors(subject, judge, series, scores=scores, threshold=threshold, verdicts=verdicts)
+    for alarm in decide(scores.score, threshold, raised):
+        learned = replace(threshold, factor=threshold.factor * float(raised[alarm.peak]))
+        told = _told(subject, judge, series, scores=scores, alarm=alarm, threshold=learned)
         told = replace(told, state=OPEN if now_us - told.ended_us < MERGE_S * 1_000_000 else CLOSED)
         same = _same(told, current.values())
         current[same.anomaly_id if same else told.anomaly_id] = _grown(same, told) if same else told
@@ -142,26 +148,57 @@ def _grown(same: Incident, told: Incident) -> Incident:
     )
 
 
+def factors(
+    subject: Subject,
+    judge: Judging,
+    series: Series,
+    *,
+    scores: Scores,
+    threshold: Threshold,
+    verdicts: Sequence[Lesson],
+) -> Floats:
+    """(n,) of the level at each row, by what drives it and what was said of alarms like it."""
+    found = np.ones(series.rows)
+    rows = near(scores.score, threshold) if verdicts else []
+    if rows:
+        lessons = Lessons.of(verdicts, len(series.features))
+        for row in rows:
+            drivers = drivers_at(subject, judge, series, scores=scores, row=row)
+            found[row] = lessons.threshold(threshold, drivers).level / threshold.level
+    return found
+
+
+def drivers_at(subject: Subject, judge: Judging, series: Series, *, scores: Scores, row: int) -> Sequence[Driver]:
+    """See `window_answers.drivers`, in units of features."""
+    if isinstance(judge, Recent):
+        return judge.drivers(row)
+    at_us = series.start_us + row * series.step_s * 1_000_000
+    values, share = series.values[row], scores.share[row]
+    if isinstance(judge, Together):
+        return judge.drivers(values, share, entity=subject.entity, at_us=at_us)
+    return drivers(judge, values, share, entity=subject.entity, at_us=at_us)
+
+
+def _baseline(judge: Judging, threshold: Threshold) -> dict[str, Any]:
+    if isinstance(judge, Recent):
+        return {"of": f"the {PAST_ROWS} minutes before", "season": "none"}
+    if isinstance(judge, Together):
+        told = {"of": "training time of this entity, beside the others", "season": judge.season}
+    else:
+        bins = judge.units.profile.shape[1]
+        season = "none" if bins == 1 else "time of day" if bins == 48 else "time of week"
+        told = {"of": "training time of this entity", "season": season}
+    return told | {"budget_per_day": threshold.budget_per_day}
+
+
 def _told(
     subject: Subject, judge: Judging, series: Series, *, scores: Scores, alarm: Alarm, threshold: Threshold
 ) -> Incident:
     step_us = series.step_s * 1_000_000
     began_us = series.start_us + alarm.start * step_us
-    peak_us = series.start_us + alarm.peak * step_us
-    if isinstance(judge, Recent):
-        kind, found_drivers = KIND, judge.drivers(alarm.peak)
-        baseline: dict[str, Any] = {"of": f"the {PAST_ROWS} minutes before", "season": "none"}
-    else:
-        row, share, kind = series.values[alarm.peak], scores.share[alarm.peak], judge.kind
-        if isinstance(judge, Together):
-            found_drivers = judge.drivers(row, share, entity=subject.entity, at_us=peak_us)
-            baseline = {"of": "training time of this entity, beside the others", "season": judge.season}
-        else:
-            found_drivers = drivers(judge, row, share, entity=subject.entity, at_us=peak_us)
-            bins = judge.units.profile.shape[1]
-            season = "none" if bins == 1 else "time of day" if bins == 48 else "time of week"
-            baseline = {"of": "training time of this entity", "season": season}
-        baseline["budget_per_day"] = threshold.budget_per_day
+    kind = KIND if isinstance(judge, Recent) else judge.kind
+    found_drivers = drivers_at(subject, judge, series, scores=scores, row=alarm.peak)
+    learned = {"features": len(series.features), "threshold_factor": threshold.factor}
     return Incident(
         anomaly_id=_identity(subject, kind, began_us),
         revision=0,
@@ -170,13 +207,13 @@ def _told(
         entity=subject.entity,
         started_us=began_us,
         ended_us=series.start_us + alarm.end * step_us,
-        peak_us=peak_us,
+        peak_us=series.start_us + alarm.peak * step_us,
         score=alarm.score,
         threshold=threshold.level,
         severity=severity(alarm.score, threshold.level),
         state=OPEN,
         drivers=tuple(natural(one) for one in found_drivers),
-        baseline=baseline | {"model_version": subject.model_version},
+        baseline=_baseline(judge, threshold) | learned | {"model_version": subject.model_version},
     )
 
 
@@ -186,7 +223,7 @@ def _identity(subject: Subject, kind: str, began_us: int) -> str:
     return hashlib.blake2b(told.encode(), digest_size=12).hexdigest()
 
 
-def natural(driver: dict[str, Any]) -> dict[str, Any]:
+def natural(driver: Driver) -> dict[str, Any]:
     """A driver with its measure, and value and usual value in units of it.
 
     Shares were shrunk towards zero in quiet minutes, so a ratio is at least as high as told.
@@ -196,7 +233,7 @@ def natural(driver: dict[str, Any]) -> dict[str, Any]:
     told = {"feature": driver["feature"], "measure": measure, "share": driver["share"]}
     for name in ("value", "usual"):
         told[name] = None if driver[name] is None else _plain(float(driver[name]), form)
-    told["direction"] = None if driver["value"] is None else "up" if driver["value"] > driver["usual"] else "down"
+    told["direction"] = direction_of(driver)
     return told
 
 

@@ -1,4 +1,4 @@
-"""From scores to alarms: a threshold that keeps a budget of alarms, one alarm for one incident, and feedback."""
+"""From scores to alarms: a threshold that keeps a budget of alarms, and one alarm for one incident."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ ROWS_MIN: Final = 100
 # One step of feedback or of a day far off the budget, as a factor.
 STEP: Final = 1.05
 FACTOR_MIN, FACTOR_MAX = 0.5, 4.0
-# Of the lowest score of a true alarm: scores of the next ones differ a little.
-_UNDER: Final = 0.97
-# As far as false alarms alone may raise it.
-_BLIND_MAX: Final = 1.25
-_TRUE_FOR_HALF: Final = 24
 # Days that a threshold is chosen from when it follows the scores.
 FOLLOW_DAYS: Final = 9
 
@@ -56,24 +51,6 @@ class Threshold:
         """After verdicts on alarms: a false one (False) raises it by a step, a true one leaves it."""
         return self._moved(sum(not true for true in feedback))
 
-    def judged(self, verdicts: Sequence[tuple[bool, float]]) -> Threshold:
-        """After verdicts on alarms, each with the alarm's score: over the false ones, as far as no true one is lost.
-
-        The level rises just over the highest false alarm, but stays under the lowest true one, and never falls below
-        the calibrated one. While no true alarm is known it rises by a step for each false one, a quarter at most: the
-        next real incident may be no higher.
-        """
-        false = [score for is_true, score in verdicts if not is_true]
-        true = [score for is_true, score in verdicts if is_true]
-        if not false:
-            return self
-        # The next real one is lower than the lowest of n with a chance of 1 / (n + 1): few of them say little.
-        trust = len(true) / (len(true) + _TRUE_FOR_HALF)
-        blind = self.value * min(STEP ** len(false), _BLIND_MAX)
-        most = max(self.value * (max(_UNDER * min(true), self.value) / self.value) ** trust, 1e-9) if true else blind
-        level = min(max(false) / _UNDER, most)
-        return replace(self, factor=min(max(level / self.value, 1.0), FACTOR_MAX))
-
     def after_day(self, alarms: int) -> Threshold:
         """After a day with so many alarms: up if over the budget, down if under, in proportion, two steps at most.
 
@@ -88,7 +65,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One incident: rows start to end, end not included; `peak` is the row of the highest score."""
+    """One incident: rows start to end, end not included; `peak` is the row of the score furthest over its level."""
 
     start: int
     end: int
@@ -124,13 +101,16 @@ def calibrate(scores: Floats | Sequence[Floats], *, step_s: int, budget_per_day:
     return Threshold(max(chosen, 1e-6), step_s, budget_per_day)
 
 
-def decide(scores: Floats, threshold: Threshold) -> list[Alarm]:
+def decide(scores: Floats, threshold: Threshold, factors: Floats | None = None) -> list[Alarm]:
     """Alarms in order of time, as one would have raised them row by row, without reading ahead.
 
     An alarm starts with the row at which two of the last three are over the level, or one far over it. It goes on
     until the score has been under CLEAR_SHARE of the level for MERGE_S, and ends after the last row that was not.
+
+    Args:
+        factors: (n,) of the level at each row, see `lessons`; None = 1.
     """
-    level = threshold.level
+    level = np.full(scores.size, threshold.level) if factors is None else threshold.level * factors
     known = np.nan_to_num(scores, nan=0.0)
     over = (known > level).astype(np.int8)
     total = np.cumsum(np.concatenate(([0, 0, 0], over)))
@@ -146,7 +126,7 @@ def decide(scores: Floats, threshold: Threshold) -> list[Alarm]:
         begun = run[starts[run]]
         if begun.size:
             start, end = int(begun[0]), int(run[-1]) + 1
-            peak = start + int(np.argmax(known[start:end]))
+            peak = start + int(np.argmax(known[start:end] / level[start:end]))
             alarms.append(Alarm(start, end, peak, float(known[peak])))
     return alarms
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.anomaly import neighbourhood
 from models.anomaly.fleet_series import FleetSeries, bins_of
+from models.anomaly.lessons import Lesson, Lessons
 from models.anomaly.neighbourhood import KIND, FleetDetector
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData, SeriesInvalid
 from models.anomaly.scores import Arrays, Scores
@@ -159,7 +160,7 @@ def answers(
     *,
     entities: Sequence[str],
     starts_us: Sequence[int],
-    thresholds: Sequence[Threshold],
+    verdicts: Sequence[Sequence[Lesson]],
     features: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """See `window_answers.answers`; the windows of one question are side by side, one for each entity.
@@ -194,7 +195,8 @@ def answers(
             continue
         at_us = one.start_us + (one.rows - 1) * one.step_s * 1_000_000
         named = model.drivers(one.values[-1], found[name].share[-1], entity=name, at_us=at_us)
-        told.append(scored(score, thresholds[at], named))
+        learned = Lessons.of(verdicts[at], len(told_features)).threshold(model.threshold, named)
+        told.append(scored(score, learned, named))
     return told
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.anomaly.fleet import Fleet
+from models.anomaly.lessons import Lesson, Lessons
 from models.anomaly.scores import Scores
 from models.anomaly.series import Matrix
 from models.anomaly.threshold import Threshold
@@ -66,9 +67,15 @@ def answers(
     entities: Sequence[str],
     starts_us: Sequence[int],
     thresholds: Sequence[Threshold],
+    verdicts: Sequence[Sequence[Lesson]],
 ) -> list[dict[str, Any]]:
-    """One entry a window, in their order."""
+    """One entry a window, in their order.
+
+    Args:
+        thresholds: of each window's entity, before what verdicts on alarms of it teach.
+    """
     told: list[dict[str, Any]] = []
+    known: dict[int, Lessons] = {}
     span_us = (windows.shape[1] - 1) * fleet.units.step_s * 1_000_000
     for at, (entity, threshold) in enumerate(zip(entities, thresholds, strict=True)):
         score = float(scores.score[at])
@@ -76,7 +83,12 @@ def answers(
             told.append(not_scored(_lacking(windows[at])))
             continue
         found = drivers(fleet, windows[at, -1], scores.share[at], entity=entity, at_us=starts_us[at] + span_us)
-        told.append(scored(score, threshold, found))
+        if said := verdicts[at]:
+            # The windows of one entity share their verdicts.
+            lessons = known.get(id(said)) or known.setdefault(id(said), Lessons.of(said, len(fleet.units.features)))
+            told.append(scored(score, lessons.threshold(threshold, found), found))
+        else:
+            told.append(scored(score, threshold, found))
     return told
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import orjson
@@ -12,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from cluster.errors import BodyUnreadable, RequestInvalid
 from cluster.metadata.feedback import FeedbackStore, Verdict
+from models.anomaly.features import FEATURES
+from models.anomaly.lessons import Lessons
 from models.anomaly.threshold import Threshold
 from serving.api.detectors import whole_tenant
 from serving.api.reading import asked, parameters, passing, port
@@ -68,7 +70,7 @@ async def anomalies(request: Request) -> Response:
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}}},
 )
 async def post_feedback(anomaly_id: str, request: Request) -> Response:
-    """Keep what was said, and tell what the threshold of that detector and entity is from now on."""
+    """Keep what was said, and tell how high an alarm like this one has to be from now on."""
     state = request.app.state
     principal = await state.authorise(request, Permission.FEEDBACK)
     whole_tenant(principal)
@@ -92,10 +94,26 @@ async def post_feedback(anomaly_id: str, request: Request) -> Response:
         score=float(found["score"]),
         comment=said.comment,
         told_by=principal.key_id,
+        drivers=tuple(found["drivers"]),
     )
     await run_in_threadpool(store.record, principal.tenant, verdict)
     verdicts = await run_in_threadpool(store.by_threshold)
     mine = verdicts.get((principal.tenant, found["detector"], found["entity"]), [])
-    factor = Threshold(float(found["threshold"]), 60, 1.0).judged(mine).factor
-    told = {"id": found["id"], "label": said.label, "detector": found["detector"], "entity": found["entity"]}
-    return passing(orjson.dumps({**told, "verdicts": len(mine), "threshold_factor": factor}))
+    return passing(orjson.dumps({**_learned(found, mine), "label": said.label}))
+
+
+def _learned(found: dict[str, Any], verdicts: list[Verdict]) -> dict[str, Any]:
+    """What verdicts on a detector and entity make of the threshold of an alarm like the one found."""
+    baseline = found["baseline"]
+    lessons = Lessons.of(verdicts, int(baseline.get("features", len(FEATURES))))
+    # Its own threshold was raised already by what had been said before.
+    before = Threshold(float(found["threshold"]) / float(baseline.get("threshold_factor", 1.0)), 60, 1.0)
+    threshold = lessons.threshold(before, found["drivers"])
+    false, true = lessons.alike(found["drivers"])
+    return {
+        **{name: found[name] for name in ("id", "detector", "entity")},
+        "verdicts": len(verdicts),
+        "alike": {"false": false, "true": true},
+        "threshold": threshold.level,
+        "threshold_factor": threshold.factor,
+    }

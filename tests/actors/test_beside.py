@@ -32,13 +32,19 @@ SLOW = (ROWS - 14, ROWS)
 CULPRIT = name_of("search", "m")
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def filled(folder: Path) -> World:
+    """A world in which one of the entities has been slow for an hour."""
+    made = World(folder)
     table = minutes(ROWS, slow=SLOW)
     files = stage(made.settings.lake, TABLES["rollup_1m"], table, tenant_id="acme", token="acme-1")
     TableWriter(made.settings.lake, TABLES["rollup_1m"]).append(files, {"test/acme": 1})
     made.clock.advance((ROWS * ROW_US + 5_000_000) / 1e6)
+    return made
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = filled(tmp_path)
     yield made
     made.committer.drain()
     made.database.close()

@@ -57,8 +57,16 @@ class World:
         judges = Judges(self.settings, self.clock, open_store=_no_store)
         return Detector(self.settings, clock=self.clock, commits=self.committer, judges=judges, feedback=self.feedback)
 
-    def seal(self, tenant: str, minutes: range, *, outage: range = range(0), kinds: tuple[Row, ...] = ()) -> None:
-        rows = [row for minute in minutes for row in _minute(minute, failing=minute in outage)]
+    def seal(
+        self,
+        tenant: str,
+        minutes: range,
+        *,
+        outage: range = range(0),
+        slow: range = range(0),
+        kinds: tuple[Row, ...] = (),
+    ) -> None:
+        rows = [row for minute in minutes for row in _minute(minute, failing=minute in outage, slow=minute in slow)]
         events = pa.Table.from_batches([batch_of([*rows, *kinds])])
         self._sealed += 1
         for name, table in (("rollup_1m", roll(events, MINUTE_US)), ("events", events)):
@@ -76,7 +84,7 @@ class World:
         return sorted(found, key=lambda row: (row["anomaly_id"], row["revision"]))
 
 
-def _minute(minute: int, *, failing: bool) -> list[Row]:
+def _minute(minute: int, *, failing: bool, slow: bool) -> list[Row]:
     source = np.random.default_rng(minute)
     return [
         {
@@ -90,7 +98,7 @@ def _minute(minute: int, *, failing: bool) -> list[Row]:
             "status": "unavailable" if failing and number % 4 else "ok",
             "counted": _COUNTED | (event.COUNTED_ERROR if failing and number % 4 else 0),
             "trace_id": f"t-{minute}-{number}",
-            "latency_ms": float(source.lognormal(5, 0.2)),
+            "latency_ms": float(source.lognormal(8 if slow else 5, 0.2)),
             "input_tokens": int(source.integers(900, 1_100)),
             "output_tokens": int(source.integers(90, 110)),
         }

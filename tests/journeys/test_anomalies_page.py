@@ -103,6 +103,9 @@ def test_what_a_reader_says_of_it_is_kept(seen: Opened, reader: Reader, found: l
     for words, label in (("Real", "true"), ("False alarm", "false")):
         item.get_by_role("button", name=words).click()
         expect(item.get_by_role("button", name=words)).to_have_attribute("aria-pressed", "true")
+        # In a sentence, what becomes of alarms like it.
+        learned = "as before, over" if label == "true" else "has to score over"
+        expect(item.get_by_role("status")).to_contain_text(learned)
         kept = call(reader, "GET", f"anomalies?tenant={TENANT}&from=-6h")["anomalies"]
         assert next(one["feedback"] for one in kept if one["id"] == found[0]["id"]) == label
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -23,8 +24,16 @@ RANGE = "from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"
 ENTITY = "service=chat,model=m"
 
 
-def incident(name: str, minute: int, *, revision: int = 0, state: str = "open", severity: str = "minor") -> Incident:
-    driver = {"feature": "error_share", "measure": "error_ratio", "share": 0.8, "value": 0.5, "usual": 0.01}
+def incident(
+    name: str,
+    minute: int,
+    *,
+    revision: int = 0,
+    state: str = "open",
+    severity: str = "minor",
+    feature: str = "error_share",
+) -> Incident:
+    driver = {"feature": feature, "measure": "error_ratio", "share": 0.8, "value": 0.5, "usual": 0.01}
     began_us = AT_US + minute * 60_000_000
     return Incident(
         anomaly_id=name,
@@ -53,7 +62,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
             incident("a1", 10, revision=1, state="closed"),
             incident("a2", 30, severity="critical"),
         ],
-        "acme": [incident("b1", 20)],
+        "acme": [
+            incident("b1", 20),
+            incident("b2", 40, feature="latency_ms_p95_log"),
+            replace(incident("b3", 60), baseline={"season": "none", "features": 14, "threshold_factor": 1.1}),
+        ],
     }
     files = []
     for tenant, several in told.items():
@@ -105,8 +118,28 @@ def test_feedback_is_kept_and_raises_the_threshold(hub: Hub) -> None:
     assert (said.json()["verdicts"], said.json()["threshold_factor"]) == (1, pytest.approx(1.05))
     found = {one["id"]: one["feedback"] for one in ask(hub, RANGE).json()["anomalies"]}
     assert found == {"a2": None, "a1": "false"}
+    told = said.json()
+    assert (told["label"], told["alike"], told["threshold"]) == ("false", {"false": 1, "true": 0}, pytest.approx(6.3))
+    [kept] = hub.app.state.feedback.by_threshold()[("default", "seasonal", ENTITY)]
+    assert [one["feature"] for one in kept.drivers] == ["error_share"]
     again = hub.call("POST", "/api/v1/anomalies/a1/feedback", key=hub.admin, json={"label": "true"})
-    assert again.json()["threshold_factor"] == 1.0
+    assert (again.json()["threshold_factor"], again.json()["alike"]) == (1.0, {"false": 0, "true": 1})
+
+
+def test_what_is_said_of_an_alarm_is_not_said_of_one_with_other_drivers(hub: Hub) -> None:
+    hub.tenants.create_organisation("acme")
+    hub.tenants.create("acme", organisation_id="acme")
+    say = partial(hub.call, "POST", key=hub.key("anomalies", tenant="acme"), json={"label": "false"})
+    assert say("/api/v1/anomalies/b1/feedback").json()["threshold_factor"] == pytest.approx(1.05)
+    other = say("/api/v1/anomalies/b2/feedback").json()
+    assert (other["verdicts"], other["alike"]) == (2, {"false": 1, "true": 0})
+    assert other["threshold_factor"] == pytest.approx(1.05)
+    # It was told over a level that had been raised by a tenth: what it had to pass without feedback counts.
+    raised = say("/api/v1/anomalies/b3/feedback").json()
+    assert (raised["threshold"], raised["threshold_factor"]) == (
+        pytest.approx(6.0 / 1.1 * 1.1025),
+        pytest.approx(1.1025),
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ with warnings.catch_warnings():
     from cluster.artifacts import ModelStore, Record
 
 from cluster.clock import format_rfc3339
+from cluster.metadata.feedback import Verdict
+from cluster.tenancy import DEFAULT_TENANT, TenantId
 from models.anomaly import detector, fleet, together, trace_detector, trace_model
 from models.anomaly.fleet import Units
 from serving.scorer import Scorer
@@ -200,3 +202,33 @@ def test_a_model_altered_by_one_byte_is_refused(learned: Learned, tmp_path: Path
     body = {"detector": "pca", "windows": [window()]}
     answer = learned.hub.call("POST", "/api/v1/score?tenant=acme", key=learned.key, json=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (409, "model_refused")
+
+
+def test_a_verdict_raises_the_threshold_of_windows_driven_the_same_way(learned: Learned) -> None:
+    learned.store.promote("default", "pca", learned.register())
+    windows = []
+    for feature, way in ((0, 20.0), (1, 20.0), (0, -20.0)):
+        pushed = np.array(window())
+        pushed[-5:, feature] += way
+        windows.append(pushed.tolist())
+    body = {"detector": "pca", "entity": ["a"] * 3, "windows": windows}
+    before = learned.score(body).json()["scores"]
+    for number in range(40):
+        said = Verdict(
+            *(f"w-{number}", "pca", "a"),
+            is_true=False,
+            score=before[0]["score"],
+            comment="",
+            told_by="k",
+            drivers=tuple(before[0]["drivers"]),
+        )
+        learned.hub.app.state.feedback.record(TenantId(DEFAULT_TENANT), said)
+    known = learned.hub.app.state.scorer
+    learned.hub.app.state.scorer = Scorer(learned.hub.settings, store=learned.store, look_every_s=0.0)
+    after = learned.score(body).json()["scores"]
+    learned.hub.app.state.scorer.close()
+    learned.hub.app.state.scorer = known
+    assert [one["score"] for one in after] == [one["score"] for one in before]
+    assert after[0]["threshold"] == pytest.approx(1.25 * before[0]["threshold"])
+    # Driven by another feature, or the other way.
+    assert [one["threshold"] for one in after[1:]] == [one["threshold"] for one in before[1:]]

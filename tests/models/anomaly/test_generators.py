@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from tests.bench import fleet_faults, trace_faults
+from tests.bench import fleet_faults, seasons, trace_faults, verdicts
 
 SHAPE = ("span_id", "parent_span_id", "operation", "service", "status")
 
@@ -31,6 +31,16 @@ def test_the_traces_are_those_that_were_frozen(world: str, frozen: str) -> None:
 def test_the_fleets_are_those_that_were_frozen(world: str, frozen: str) -> None:
     fleet = fleet_faults.simulate(world, seed=1)
     assert digest((fleet.events, fleet.changes)) == frozen
+
+
+@pytest.mark.parametrize(
+    ("make", "frozen"), [(verdicts.plain, "ef0c13e0bad026c7"), (verdicts.kinds, "5804689a84febdbb")]
+)
+def test_the_months_of_verdicts_are_those_that_were_frozen(make: verdicts.Make, frozen: str) -> None:
+    month = make(56, seed=1, first_day=28)
+    moved = np.abs(month.values - seasons.world(56, seed=1, first_day=28)) > 1e-3
+    faults = [(one.start, one.stop, one.group) for one in month.faults]
+    assert digest((faults, moved.sum(axis=0).tolist())) == frozen
 
 
 def test_every_kind_and_magnitude_of_trace_faults_is_there_and_a_parent_is_before_its_children() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,12 +83,36 @@ def test_an_outage_is_left_out_of_training_and_usual_rows_are_not() -> None:
     assert not np.isnan(sieve(Units.fit(clean, seasons=False), clean)["e"].values).any()
 
 
-def test_verdicts_move_the_level_over_false_alarms_and_under_true_ones() -> None:
-    assert THRESHOLD.judged([]) == THRESHOLD
-    assert THRESHOLD.judged([(True, 9.0)]) == THRESHOLD
-    assert THRESHOLD.judged([(False, 9.0)]).level == pytest.approx(5.25)
-    assert THRESHOLD.judged([(False, 9.0)] * 50).level == pytest.approx(6.25)
-    sure = THRESHOLD.judged([*[(False, 9.0)] * 50, *[(True, 12.0)] * 400])
-    assert 9.0 < sure.level < 12.0
-    both = THRESHOLD.judged([*[(False, 30.0)] * 50, *[(True, 12.0)] * 400])
-    assert both.level < 12.0
+@dataclass(frozen=True, slots=True)
+class Word:
+    is_true: bool
+    score: float
+    drivers: tuple[dict[str, Any], ...]
+
+
+def led(model: Fleet, feature: int, score: float, said: Sequence[Word] = ()) -> list[Incident]:
+    """An incident at the end of quiet rows, to which one feature adds half of the score, above what is usual."""
+    series = series_of(usual(24))
+    values = series.values.copy()
+    values[20:, feature] = 100.0
+    share = np.full((24, 6), 0.1, np.float32)
+    share[:, feature] = 0.5
+    scores = Scores(np.array([1.0] * 20 + [score] * 4), share)
+    return follow(
+        SUBJECT, model, series.with_values(values), scores=scores, threshold=THRESHOLD, known=[], verdicts=said
+    )
+
+
+def test_a_verdict_counts_for_alarms_with_the_same_drivers(model: Fleet) -> None:
+    [first] = led(model, 2, 6.0)
+    assert (first.baseline["features"], first.baseline["threshold_factor"]) == (6, 1.0)
+    said = [Word(False, first.score, first.drivers)] * 50
+    assert led(model, 2, 6.0, said) == []
+    [other] = led(model, 4, 6.0, said)
+    assert (other.threshold, other.baseline["threshold_factor"]) == (5.0, 1.0)
+    # A higher one is told, with what it had to pass.
+    [higher] = led(model, 2, 12.0, said)
+    assert higher.threshold == pytest.approx(6.0 / 0.97)
+    assert higher.threshold == pytest.approx(5.0 * higher.baseline["threshold_factor"])
+    # One of them was real after all: its level is what it was.
+    assert led(model, 2, 6.0, [*said, Word(True, 6.0, first.drivers)]) != []

@@ -11,6 +11,7 @@ import pytest
 from models.anomaly import together
 from models.anomaly.features import entity_series
 from models.anomaly.judgement import judge
+from models.anomaly.lessons import Lesson
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData, SeriesInvalid
 from models.anomaly.series import Series
 from models.anomaly.threshold import decide
@@ -114,10 +115,10 @@ def test_windows_of_one_question_are_side_by_side() -> None:
     end = SLOW[0] - 5 * DAY_ROWS + 5
     windows = np.stack([day()[name].values[end - 200 : end] for name in names])
     starts = [START_US + (5 * DAY_ROWS + end - 200) * ROW_US] * len(names)
-    levels = [model().threshold] * len(names)
+    unsaid: list[tuple[Lesson, ...]] = [()] * len(names)
 
     def asked(**changed: object) -> list[dict[str, object]]:
-        told = {"windows": windows, "entities": names, "starts_us": starts, "thresholds": levels} | changed
+        told = {"windows": windows, "entities": names, "starts_us": starts, "verdicts": unsaid} | changed
         return together.answers(model(), told.pop("windows"), **told)  # type: ignore[arg-type]
 
     told = asked()
