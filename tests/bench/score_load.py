@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import httpx2
 import numpy as np
+import orjson
+
+from tests.bench.connections import Connections
 
 CLIENTS: Final = 50
 LOAD_S: Final = 20.0
@@ -32,9 +34,9 @@ async def load_of(
     dropped = 0
     began, swapping = time.monotonic(), False
     content = json.dumps(body).encode()
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    connections = Connections(url, key)
 
-    async def client(session: httpx2.AsyncClient, number: int) -> None:
+    async def client(number: int) -> None:
         nonlocal dropped
         due_s = began + every_s * number / CLIENTS
         while time.monotonic() - began < LOAD_S or swapping:
@@ -42,13 +44,13 @@ async def load_of(
             due_s = max(due_s, time.monotonic()) + every_s
             started = time.perf_counter()
             try:
-                answer = await session.post(f"{url}/api/v1/score", content=content, headers=headers)
-            except httpx2.TransportError:
+                status, answer = await connections.post("/api/v1/score", content)
+            except ConnectionError:
                 dropped += 1
                 continue
             (busy if swapping else quiet).append(1000 * (time.perf_counter() - started))
-            if answer.status_code == 200:
-                versions.add(answer.json()["version"])
+            if status == 200:
+                versions.add(orjson.loads(answer)["version"])
             else:
                 dropped += 1
 
@@ -61,8 +63,8 @@ async def load_of(
             await asyncio.sleep(_SEEN_AFTER_S)
             swapping = False
 
-    async with httpx2.AsyncClient(timeout=60, limits=httpx2.Limits(max_connections=CLIENTS)) as session:
-        await asyncio.gather(swap(), *(client(session, number) for number in range(CLIENTS)))
+    await asyncio.gather(swap(), *(client(number) for number in range(CLIENTS)))
+    connections.close()
     told = {
         "clients": CLIENTS,
         "every_s": every_s,
