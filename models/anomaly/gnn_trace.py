@@ -56,10 +56,11 @@ class TraceGraphs:
         graphs = build(spans, self.vocabulary)
         off = expected(self.network, self.shape, self.units, graphs)
         if isinstance(self.heads, Odds):
-            return self.heads.judge(evidence(self.structure, self.units, graphs, off), graphs)
+            found = evidence(self.structure, self.units, graphs, off, heads=self.heads.heads)
+            return self.heads.judge(found, graphs)
         assert self.reach is not None
-        found = largest(self.structure, self.units, graphs, off, reach=self.reach, alone=self.alone)
-        return self.heads.judge({name: found[name] for name in self.heads.tails[0]}, graphs)
+        rare = largest(self.structure, self.units, graphs, off, reach=self.reach, alone=self.alone)
+        return self.heads.judge({name: rare[name] for name in self.heads.tails[0]}, graphs)
 
     def arrays(self) -> Arrays:
         """See `FittedTraces.arrays`."""
@@ -87,11 +88,13 @@ def expected(network: nn.Module, shape: Shape, units: Units, graphs: Graphs) -> 
     return off, failed, operation, spread
 
 
-def evidence(structure: Structure, units: Units, graphs: Graphs, found: Expected) -> dict[str, Floats]:
+def evidence(
+    structure: Structure, units: Units, graphs: Graphs, found: Expected, *, heads: tuple[str, ...] = trace_odds.HEADS
+) -> dict[str, Floats]:
     """What `Odds` weighs, with values as the network expects them."""
     off, _, _, spread = found
     spread = spread * units.spread[graphs.label]
-    return trace_odds.evidence(structure, graphs, off=off, spread=spread, haste=units.haste(graphs))
+    return trace_odds.evidence(structure, graphs, off=off, spread=spread, haste=units.haste(graphs), heads=heads)
 
 
 def largest(

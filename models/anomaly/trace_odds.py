@@ -19,7 +19,17 @@ from models.anomaly.scores import Arrays
 from models.anomaly.series import Floats
 from models.anomaly.tails import Tail
 from models.anomaly.trace_graph import Graphs, Places
-from models.anomaly.trace_ratios import by_trace, dead, judged_alone, log_mean, more_calls, more_in_all, slower, stuck
+from models.anomaly.trace_ratios import (
+    by_trace,
+    calling,
+    dead,
+    judged_alone,
+    log_mean,
+    more_calls,
+    more_in_all,
+    slower,
+    stuck,
+)
 from models.anomaly.trace_scores import (
     Evidence,
     TraceScores,
@@ -34,29 +44,50 @@ from models.anomaly.trace_structure import Structure
 
 # Kinds of evidence that are ratios; of the others, surprisals, the largest of a trace counts.
 RATIOS: Final = (
-    *("slow_self", "slow_first_token", "slow_rest", "input_tokens", "output_tokens"),
+    *("slow_self", "slow_between", "slow_first_token", "slow_rest", "input_tokens", "output_tokens"),
     *("stuck", "more_calls", "more_in_all", "failure"),
 )
 HEADS: Final = (*RATIOS, "edge", "missing")
 # How a stored detector of traces says that it is of this kind; those of before have a `Heads`.
 WAY: Final = "odds"
-_VALUES: Final = dict(zip(RATIOS[:5], range(5), strict=True))
+# Of models of before, which judged callers and calls as one.
+HEADS_BEFORE: Final = tuple(name for name in HEADS if name != "slow_between")
+# Which value each kind of evidence is about.
+_VALUES: Final = dict(zip(RATIOS[:6], (0, *range(5)), strict=True))
 # What varies from request to request is better seen in the metrics of all of them.
 _WEIGHTS: Final = {"failure": 0.1, "input_tokens": 0.05, "output_tokens": 0.05}
 
 
-def evidence(structure: Structure, graphs: Graphs, *, off: Floats, spread: Floats, haste: Floats) -> dict[str, Floats]:
-    """(n,) of each of HEADS, NaN where a ratio has no suspect.
+def evidence(
+    structure: Structure,
+    graphs: Graphs,
+    *,
+    off: Floats,
+    spread: Floats,
+    haste: Floats,
+    heads: tuple[str, ...] = HEADS,
+) -> dict[str, Floats]:
+    """(n,) of each of the heads, NaN where a ratio has no suspect.
 
     Args:
         off, spread: (n, VALUES) spreads by which values are off what is expected, and the spreads in logarithms.
         haste: see `Units.haste`.
+        heads: HEADS, or HEADS_BEFORE.
     """
     found: dict[str, Floats] = {}
+    before = "slow_between" not in heads
+    alone = {"slow_self": judged_alone(graphs)}
+    if not before:
+        # A slow tool and an application that dawdles between its calls are two kinds of trouble.
+        calls = calling(graphs)
+        alone = {"slow_self": alone["slow_self"] & ~calls, "slow_between": alone["slow_self"] & calls}
     for name, column in _VALUES.items():
-        told = off[:, column] if column else np.where(judged_alone(graphs), off[:, 0], np.nan)
-        values = graphs.values[:, column].astype(np.float64)
-        found[name] = slower(graphs, structure.operations, values=values, off=told, spread=spread[:, column])
+        if name in heads:
+            told = np.where(alone[name], off[:, 0], np.nan) if name in alone else off[:, column]
+            values = graphs.values[:, column].astype(np.float64)
+            found[name] = slower(
+                graphs, structure.operations, values=values, off=told, spread=spread[:, column], before=before
+            )
     found["stuck"] = stuck(structure, graphs)
     found["more_calls"], found["more_in_all"] = more_calls(structure, graphs), more_in_all(structure, graphs)
     found["failure"] = dead(structure, graphs, haste)
@@ -80,6 +111,11 @@ class Odds:
     tails: tuple[dict[str, Tail], ...]
     fused: Tail
     most: float
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Kinds of evidence, in order."""
+        return tuple(self.tails[0])
 
     @staticmethod
     def fit(found: Evidence, graphs: Graphs) -> Odds:

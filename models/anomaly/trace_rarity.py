@@ -99,7 +99,7 @@ class TraceRarity:
         """See `FittedTraces.score`."""
         graphs = build(spans, self.vocabulary)
         if isinstance(self.heads, Odds):
-            return self.heads.judge(evidence(self.structure, self.units, graphs), graphs)
+            return self.heads.judge(evidence(self.structure, self.units, graphs, heads=self.heads.heads), graphs)
         found = rarity(self.structure, self.units, graphs)
         return self.heads.judge({name: found[name] for name in self.heads.tails[0]}, graphs)
 
@@ -112,10 +112,12 @@ class TraceRarity:
         return {"vocabulary": list(self.vocabulary)} | told_of(self.heads)
 
 
-def evidence(structure: Structure, units: Units, graphs: Graphs) -> dict[str, Floats]:
+def evidence(
+    structure: Structure, units: Units, graphs: Graphs, *, heads: tuple[str, ...] = trace_odds.HEADS
+) -> dict[str, Floats]:
     """What `Odds` weighs, with values expected from the operation alone."""
     off, spread = units.apply(graphs).astype(np.float64), units.spread[graphs.label].astype(np.float64)
-    return trace_odds.evidence(structure, graphs, off=off, spread=spread, haste=units.haste(graphs))
+    return trace_odds.evidence(structure, graphs, off=off, spread=spread, haste=units.haste(graphs), heads=heads)
 
 
 def rarity(structure: Structure, units: Units, graphs: Graphs) -> dict[str, Floats]:

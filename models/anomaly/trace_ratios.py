@@ -30,8 +30,9 @@ from models.anomaly.trace_structure import (
 
 # A call that is slow or large is so by one of these factors, any of them as likely: less is no trouble.
 FACTORS: Final = np.geomspace(1.25, 4.0, 6)
-# An operation that takes ten times as long is suspected 5.6 times as much.
-_BY_TIME: Final = 0.75
+# An operation that takes ten times as long is suspected 18 times as much; by models of before 5.6 times.
+_BY_TIME: Final = 1.25
+_BY_TIME_BEFORE: Final = 0.75
 # How many calls too many there are: the more, the less likely.
 _MORE: Final = np.arange(1, 17)
 # An agent that is stuck repeats itself three times at least.
@@ -40,6 +41,8 @@ _AGAIN: Final = np.arange(3, 17)
 _SOONER: Final = 20.0
 # Beyond so many spreads a deviation says no more.
 _FAR: Final = 6.0
+# Of a value of nothing there is no logarithm.
+_LEAST: Final = 1e-3
 _RATIO_MAX: Final = 200.0
 _RATIO_MIN: Final = 1e-9
 
@@ -61,12 +64,15 @@ def log_mean(logarithms: Floats, weights: Floats) -> Floats:
     return np.asarray(highest + np.log(np.maximum(total, _RATIO_MIN)))
 
 
-def slower(graphs: Graphs, operations: Places, *, values: Floats, off: Floats, spread: Floats) -> Floats:
+def slower(
+    graphs: Graphs, operations: Places, *, values: Floats, off: Floats, spread: Floats, before: bool = False
+) -> Floats:
     """All spans of one operation larger by one factor than each is expected to be; told at the one most off.
 
     Args:
         values: (n,) logarithms of 1 + value; off, spread: how many spreads off and how long one is; NaN = not told.
         operations: see `Structure.operations`.
+        before: as models of before, which took the logarithm of 1 + value for what is normal.
     """
     found = np.full(values.size, np.nan)
     told = np.flatnonzero(~np.isnan(off))
@@ -74,23 +80,37 @@ def slower(graphs: Graphs, operations: Places, *, values: Floats, off: Floats, s
         return found
     width = int(operations.max(initial=0)) + 1
     _, group = np.unique(graphs.trace[told] * width + operations[graphs.label[told]], return_inverse=True)
-    by, one = np.clip(off[told], -_FAR, _FAR), spread[told]
-    expected = values[told] - off[told] * one
+    by, one = off[told], spread[told]
+    expected = values[told] - by * one
     took = np.expm1(np.maximum(expected, 0.0))
+    if not before:
+        by, one = _logarithmic(values[told], expected, one)
+    by = np.clip(by, -_FAR, _FAR)
     ratios = []
     for factor in FACTORS:
-        shift = (np.log1p(took * factor) - expected) / one
+        shift = (np.log1p(took * factor) - expected if before else np.log(factor)) / one
         ratios.append(np.bincount(group, weights=shift * by - shift**2 / 2))
     order = np.lexsort((by, group))
     last = order[np.append(np.diff(group[order]) != 0, True)]
     # The longer spans take, the more a factor of them is trouble.
-    weight = np.bincount(group, weights=took) ** _BY_TIME + _RATIO_MIN
+    weight = np.bincount(group, weights=took) ** (_BY_TIME_BEFORE if before else _BY_TIME) + _RATIO_MIN
     trace = graphs.trace[told[last]]
     share = np.bincount(trace, minlength=graphs.traces) / np.maximum(
         np.bincount(trace, weights=weight, minlength=graphs.traces), _RATIO_MIN
     )
     found[told[last]] = log_mean(np.stack(ratios), np.ones(len(ratios))) + np.log(weight * share[trace])
     return found
+
+
+def _logarithmic(values: Floats, expected: Floats, spread: Floats) -> tuple[Floats, Floats]:
+    """How many spreads off, and how long one is, by the logarithm of values; given by that of 1 + value.
+
+    A factor moves few milliseconds as it does many; with the 1, few look rarer than they are when they are more. Where
+    next to nothing is expected a spread is so long that no value says anything.
+    """
+    expected = np.maximum(expected, _LEAST)
+    spread = spread / -np.expm1(-expected)
+    return (np.log(np.expm1(np.maximum(values, _LEAST))) - np.log(np.expm1(expected))) / spread, spread
 
 
 def more_calls(structure: Structure, graphs: Graphs) -> Floats:
@@ -189,3 +209,11 @@ def dead(structure: Structure, graphs: Graphs, haste: Floats) -> Floats:
 def judged_alone(graphs: Graphs) -> npt.NDArray[np.bool_]:
     """(n,) spans whose own time is one thing: no failure, and no first token that divides it in two."""
     return np.asarray(~graphs.failed & np.isnan(graphs.values[:, 1]))
+
+
+def calling(graphs: Graphs) -> npt.NDArray[np.bool_]:
+    """(n,) spans that call others: their own time is what they do between calls."""
+    found = np.zeros(graphs.row.size, bool)
+    caller = graphs.whole(graphs.parent)
+    found[caller[caller >= 0]] = True
+    return found

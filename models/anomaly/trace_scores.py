@@ -30,6 +30,7 @@ FINDINGS: Final = {
     "unexpected_error": "a failure where the trace around it makes none likely",
     "value": "a time or number of tokens far from what is usual for the operation",
     "slow_self": "took longer than such a call takes",
+    "slow_between": "took longer itself, between its calls, than such a caller does",
     "slow_first_token": "waited longer for the first token than its input explains",
     "slow_rest": "wrote slower than its output explains",
     "input_tokens": "read far more tokens than such calls read",

@@ -30,7 +30,7 @@ from tests.bench import trace_faults
 
 FIT, TEST, EACH = 12_000, 15_000, 40
 _FALSE_SHARE: Final = 0.01
-_NETWORK: Final = ("slow_self", "slow_first_token", "slow_rest", "input_tokens", "output_tokens")
+_NETWORK: Final = ("slow_self", "slow_between", "slow_first_token", "slow_rest", "input_tokens", "output_tokens")
 _BAR: Final = ("edge", "template", "value")
 _COLUMNS: Final = (
     *("case_id", "trace_id", "span_id", "parent_span_id", "pod", "service", "operation"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,69 @@ def test_the_slower_a_call_the_likelier_that_it_is_too_slow(spread: float, off: 
     values = np.log1p(100.0) + spread * offs
     ratio = trace_ratios.slower(graphs, np.array([0, 1]), values=values, off=offs, spread=np.full(2, spread))
     assert ratio[1] >= ratio[0]
+
+
+@given(st.floats(0.1, 1.0), st.floats(0.2, 8), st.floats(0.5, 5_000), st.floats(0.5, 5_000))
+def test_a_factor_says_as_much_of_few_milliseconds_as_of_many(
+    spread: float, factor: float, one_ms: float, other_ms: float
+) -> None:
+    """Whatever the 1 does that is added so that nothing has a logarithm."""
+    expected_ms = np.array([one_ms, other_ms])
+    values, expected = np.log1p(expected_ms * factor), np.log1p(expected_ms)
+    told = spread * expected_ms / (1 + expected_ms)
+    ratio = trace_ratios.slower(
+        _lone_calls(2), np.array([0, 1]), values=values, off=(values - expected) / told, spread=told
+    )
+    assert ratio[0] == pytest.approx(ratio[1], rel=1e-6, abs=1e-6)
+
+
+def test_models_of_before_take_the_logarithm_of_one_more_for_normal() -> None:
+    spread, off = 0.3, 2.0
+    values = np.full(1, np.log1p(3.0) + spread * off)
+    ratio = trace_ratios.slower(
+        _lone_calls(1), np.array([0, 1]), values=values, off=np.full(1, off), spread=np.full(1, spread), before=True
+    )
+    shift = (np.log1p(3.0 * trace_ratios.FACTORS) - np.log1p(3.0)) / spread
+    assert ratio[0] == pytest.approx(np.log(np.exp(shift * off - shift**2 / 2).mean()))
+
+
+def _visits(trace: str, source: np.random.Generator, **slower: float) -> list[dict[str, Any]]:
+    """An agent that calls three tools one after the other; times vary by a quarter."""
+    took = {name: ms * slower.get(name, 1.0) * source.lognormal(0, 0.25) for name, ms in _TOOK_MS.items()}
+    spans, at_ms = [], took["agent"] / 2
+    for name in ("search", "read", "write"):
+        at = {"occurred_at": round(1_000 * at_ms), "latency_ms": took[name]}
+        spans.append({"trace_id": trace, "span_id": name, "parent_span_id": "r", "operation": name, **at})
+        at_ms += took[name]
+    root = {"trace_id": trace, "span_id": "r", "operation": "agent", "latency_ms": sum(took.values())}
+    return [root, *spans]
+
+
+_TOOK_MS = {"agent": 20.0, "search": 400.0, "read": 30.0, "write": 200.0}
+
+
+@pytest.mark.parametrize(("slow", "evidence"), [("agent", "slow_between"), ("search", "slow_self")])
+def test_a_caller_that_dawdles_is_told_from_a_call_that_is_slow(slow: str, evidence: str) -> None:
+    source = np.random.default_rng(3)
+    usual_spans = table([span for one in range(1_000) for span in _visits(f"u{one:04d}", source)])
+    asked = [span for one in range(20) for span in _visits(f"s{one:02d}", source, **{slow: 4.0})]
+    found = trace_rarity.fit(usual_spans, seed=1).score(table(asked))
+    assert (found.score > np.log(100)).mean() > 0.9
+    assert (np.array(found.heads)[found.evidence.argmax(axis=1)] == evidence).mean() > 0.9
+    (strongest,) = found.explain(0, table(asked), most=1)
+    assert (strongest["evidence"], strongest["span"]["operation"]) == (evidence, slow)
+
+
+def test_what_was_stored_before_callers_were_judged_apart_scores_as_it_did() -> None:
+    now = fitted("trace_rarity")
+    assert isinstance(now, trace_rarity.TraceRarity)
+    graphs = build(usual().spans, now.vocabulary)
+    found = trace_rarity.evidence(now.structure, now.units, graphs, heads=trace_odds.HEADS_BEFORE)
+    before = replace(now, heads=trace_odds.Odds.fit(found, graphs))
+    again = trace_rarity.load(before.arrays(), before.configuration()).score(usual().spans)
+    assert again.heads == trace_odds.HEADS_BEFORE
+    np.testing.assert_array_equal(again.score, before.heads.judge(found, graphs).score)
+    assert not np.array_equal(again.score, now.score(usual().spans).score)
 
 
 def test_a_trace_without_suspects_is_as_likely_either_way() -> None:
