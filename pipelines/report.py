@@ -17,7 +17,8 @@ def reported(
     try:
         report = work()
     except HubError as error:
-        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
+        told = " ".join(f"{one.rstrip('.')}." for one in (error.message, error.hint) if one)
+        print(f"{error.code}: {told}", file=sys.stderr)
         return 1
     print(json.dumps(report, indent=1))
     return 0 if is_good(report) else 1
