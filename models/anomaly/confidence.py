@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from models.anomaly.evaluation import Labels
 from models.anomaly.series import Floats
@@ -57,7 +58,7 @@ class _Ranked:
         self._last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
         self._labels = labels[self._order]
 
-    def precision(self, weights: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float:
+    def precision(self, weights: npt.NDArray[np.int64]) -> float:
         drawn = weights[self._order]
         counted = np.cumsum(drawn)[self._last]
         hits = np.cumsum(drawn * self._labels)[self._last]
