@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import structlog
 from hypothesis import HealthCheck, settings
+
+# As Ray's workers have it, in which models judge: of several threads the last bits depend on how the work is shared.
+# Before NumPy and torch are imported, which read it once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Parts that run in this process log from threads of their own, which must not write into what a command prints.
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from cluster.errors import SettingsInvalid, Unavailable
 
 # Processes that share the file wait this long for each other's write before the caller is told to come again.
 _BUSY_TIMEOUT_MS = 5_000
+_TURN_S = 0.01
 # Connections one process may hold; a replica asks rarely, since keys are cached.
 _CONNECTIONS_MAX = 4
 # Any fixed number: PostgreSQL's advisory lock that lets one process migrate at a time.
@@ -151,19 +154,29 @@ class Database:
         self._engine.dispose()
 
 
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Turn the write-ahead log on, which the file keeps; several that do so at once are not made to wait by SQLite."""
+    until_s = time.monotonic() + _BUSY_TIMEOUT_MS / 1_000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= until_s:
+                raise
+            time.sleep(_TURN_S)
+
+
 def _tune_sqlite(engine: Engine) -> None:
     def connected(dbapi_connection: Any, _: ConnectionPoolEntry) -> None:
         # The driver's own transaction control begins too late for DDL and SELECT; `begun` does it instead.
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
-        for pragma in (
-            f"busy_timeout={_BUSY_TIMEOUT_MS}",
-            "journal_mode=WAL",
-            # A key handed to a person must still be there after a power cut.
-            "synchronous=FULL",
-            "foreign_keys=ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        _write_ahead(cursor)
+        # A key handed to a person must still be there after a power cut.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 
     def begun(connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """Linear layers of a trained network over many patches at once.
 
-Patches lie along the last axis, where every step of a network is one run through contiguous memory.
+Patches lie along the last axis, where every step of a network is one run through contiguous memory. Bits are the same
+each time where NumPy and torch have one thread, as in Ray's workers: of several, how they share the work decides.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def test_a_report_is_printed_and_decides_the_exit_code(capsys: pytest.CaptureFix
 def test_a_failure_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert reported(_gone) == 1
     told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "not_found: no such day Look at the calendar.\n")
+    assert (told.out, told.err) == ("", "not_found: no such day. Look at the calendar.\n")
 
 
 def test_the_key_is_the_one_told_else_of_the_environment_else_of_the_folder(
