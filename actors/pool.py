@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,9 @@ _LIFE: Final[dict[str, Any]] = {"lifetime": "detached", "max_restarts": -1, "max
 # A tick that takes longer is given up: what it finds is found again after the next start.
 _DETECTOR_ENDS_WITHIN_S: Final = 10.0
 
-_DRAIN_RETRIES: Final = 5
+# A lost node is known as lost after seconds, and its actors are started elsewhere after that.
+_DRAIN_WITHIN_S: Final = 60.0
+_DRAIN_TURN_S: Final = 0.5
 
 # Reserved for each shard, and of all cores for all shards at most.
 _SHARD_CORES: Final = 0.2
@@ -106,13 +109,33 @@ def drain(settings: Settings) -> None:
         ray.kill(detector)
     except ValueError:
         log.info("no_detector", region=settings.region)
-    # Asked again where an actor is just being started somewhere else: draining twice is draining once.
-    again: dict[str, Any] = {"max_task_retries": _DRAIN_RETRIES}
-    _get([shard.drain.options(**again).remote() for shard in pool.shards])
+    _drained(pool.shards)
     committer = _get_actor(committer_name(settings.region), settings.namespace)
-    _get(committer.drain.options(**again).remote())
+    _drained([committer])
     for actor in [*pool.shards, committer]:
         ray.kill(actor)
+
+
+def _drained(actors: Sequence[Any]) -> None:
+    """Ask each until it answers: one that is just being started somewhere else is away. Twice drained is drained once.
+
+    Raises:
+        RayActorError: one was away for longer than _DRAIN_WITHIN_S.
+    """
+    until_s = time.monotonic() + _DRAIN_WITHIN_S
+    left = list(actors)
+    while left:
+        asked = [(actor, actor.drain.remote()) for actor in left]
+        left = []
+        for actor, answer in asked:
+            try:
+                _get(answer)
+            except RayActorError:
+                if time.monotonic() >= until_s:
+                    raise
+                left.append(actor)
+        if left:
+            time.sleep(_DRAIN_TURN_S)
 
 
 class ShardPool:
