@@ -65,6 +65,20 @@ class _Ranked:
         return float(np.diff(hits, prepend=0) @ (hits / np.maximum(counted, 1)) / hits[-1])
 
 
+def worse(ours: float, theirs: float, lowest: float) -> str:
+    """Why a challenger's average precision is not surely about as good; empty when it is.
+
+    Args:
+        lowest: bound that the difference, ours less theirs, is above.
+    """
+    if lowest >= -MARGIN:
+        return ""
+    return (
+        f"average precision {ours:.3f} beside the champion's {theirs:.3f} on the same faults: it may be "
+        f"{-lowest:.3f} below, and {MARGIN} is allowed"
+    )
+
+
 def at_least(count: int, expected: float) -> float:
     """Chance of so many events or more where a Poisson process has `expected` on average."""
     if count == 0 or expected <= 0:

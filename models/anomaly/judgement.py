@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from models.anomaly.confidence import CONFIDENCE, MARGIN, SEED, at_least, lowest_mean
+from models.anomaly.confidence import CONFIDENCE, SEED, at_least, lowest_mean, worse
 from models.anomaly.evaluation import Meeting, auc_pr, meet
 from models.anomaly.fleet import POOLED, Fleet
 from models.anomaly.planted import plant
@@ -204,8 +204,9 @@ def _recall(meetings: list[Meeting]) -> float:
 def refusal(challenger: Judgement, champion: Judgement | None, *, budget_per_day: float) -> str:
     """Why a challenger must not take over; empty when it may.
 
-    Both were judged on the same rows with the same faults. A challenger has to show that it is no more than MARGIN
-    worse: what cannot be told apart from worse is refused too. Without a champion it has to beat chance.
+    Both were judged on the same rows with the same faults. A challenger has to show that it is no more than the
+    margin of `confidence` worse: what cannot be told apart from worse is refused too. Without a champion it has to
+    beat chance.
     """
     if champion is None:
         lowest = lowest_mean(np.array([precision - chance for precision, chance in challenger.cells.values()]))
@@ -219,11 +220,8 @@ def refusal(challenger: Judgement, champion: Judgement | None, *, budget_per_day
     if not shared:
         return "it knows none of the entities that the champion judges"
     ours, theirs = (np.array([one.cells[cell][0] for cell in shared]) for one in (challenger, champion))
-    if (lowest := lowest_mean(ours - theirs)) < -MARGIN:
-        return (
-            f"average precision {ours.mean():.3f} beside the champion's {theirs.mean():.3f} on the same faults: it may "
-            f"be {-lowest:.3f} below, and {MARGIN} is allowed"
-        )
+    if why := worse(float(ours.mean()), float(theirs.mean()), lowest_mean(ours - theirs)):
+        return why
     expected = max(budget_per_day, champion.alarms_per_day) * challenger.days
     if at_least(challenger.alarms, expected) < 1 - CONFIDENCE:
         return (

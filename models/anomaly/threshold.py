@@ -47,10 +47,6 @@ class Threshold:
         """Scores above this alarm."""
         return self.value * self.factor
 
-    def adjusted(self, feedback: Sequence[bool]) -> Threshold:
-        """After verdicts on alarms: a false one (False) raises it by a step, a true one leaves it."""
-        return self._moved(sum(not true for true in feedback))
-
     def after_day(self, alarms: int) -> Threshold:
         """After a day with so many alarms: up if over the budget, down if under, in proportion, two steps at most.
 

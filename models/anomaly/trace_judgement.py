@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.anomaly.confidence import CONFIDENCE, MARGIN, SEED, at_least, lowest_precision
+from models.anomaly.confidence import CONFIDENCE, SEED, at_least, lowest_precision, worse
 from models.anomaly.evaluation import Labels, auc_pr
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Floats
@@ -76,7 +76,8 @@ def refusal(challenger: TraceJudgement, champion: TraceJudgement | None) -> str:
     """Why a challenger must not take over; empty when it may.
 
     Both were judged on the same traces with the same faults; traces are drawn again and again, the same ones for both.
-    A trace that a model does not score is its lowest. A challenger has to show that it is no more than MARGIN worse.
+    A trace that a model does not score is its lowest. A challenger has to show that it is no more than the
+    margin of `confidence` worse.
     """
     share = max(_FALSE_SLACK * FALSE_SHARE, champion.false_share if champion else 0.0)
     if at_least(round(challenger.false_share * challenger.traces), share * challenger.traces) < 1 - CONFIDENCE:
@@ -88,13 +89,7 @@ def refusal(challenger: TraceJudgement, champion: TraceJudgement | None) -> str:
             return f"average precision {challenger.average_precision:.3f} is not surely above chance"
         return ""
     lowest = lowest_precision(scores, labels, np.concatenate((champion.usual, champion.broken)))
-    if lowest < -MARGIN:
-        return (
-            f"average precision {challenger.average_precision:.3f} beside the champion's "
-            f"{champion.average_precision:.3f} on the same faults: it may be {-lowest:.3f} below, "
-            f"and {MARGIN} is allowed"
-        )
-    return ""
+    return worse(challenger.average_precision, champion.average_precision, lowest)
 
 
 def planted(spans: pa.Table, *, seed: int) -> pa.Table:

@@ -75,13 +75,6 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
         calibrate(np.ones(500), step_s=60, budget_per_day=0.0)
 
 
-@given(st.lists(st.booleans(), max_size=200))
-def test_feedback_only_raises_and_stays_bounded(verdicts: list[bool]) -> None:
-    adjusted = MINUTE.adjusted(verdicts)
-    assert MINUTE.level <= adjusted.level <= MINUTE.value * FACTOR_MAX
-    assert (adjusted.level == MINUTE.level) == all(verdicts)
-
-
 @given(st.lists(st.integers(0, 500), max_size=200))
 def test_the_online_control_stays_bounded_whatever_happens(alarms: list[int]) -> None:
     threshold = MINUTE
