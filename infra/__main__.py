@@ -30,6 +30,9 @@ LAYOUT = ("ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."])
 TYPES = ("mypy", [PYTHON, "-m", "mypy"])
 HOUSE = ("rules of the house", [PYTHON, "-m", "pytest", "-q", "tests/house"])
 COVERAGE = ["--cov", "--cov-report=term:skip-covered"]
+# Each process of tests may start a hub or a Ray of its own; `-n 0` after `test` runs them in one.
+PROCESSES_MAX = 4
+SIDE_BY_SIDE = ["-n", str(min(PROCESSES_MAX, os.cpu_count() or 1))]
 
 LLMHUB_VERBS = ("up", "down", "status", "bench")
 
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _steps(verb: str, rest: Sequence[str]) -> list[tuple[str, list[str]]] | None:
-    tests = ("pytest", [PYTHON, "-m", "pytest", *COVERAGE, *rest])
+    tests = ("pytest", [PYTHON, "-m", "pytest", *COVERAGE, *SIDE_BY_SIDE, *rest])
     table = {
         "test": [LINT, LAYOUT, TYPES, tests],
         "check": [LINT, LAYOUT, TYPES, HOUSE],

@@ -16,10 +16,10 @@ from actors import pool
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """One core, unless there is a cluster already."""
+    """One core, unless this process is in a cluster already; never a hub that happens to run on the machine."""
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     yield
     if started:
         ray.shutdown()

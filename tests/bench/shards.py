@@ -127,7 +127,9 @@ async def _admitted(settings: Settings, seconds: float) -> tuple[int, float]:
             batch = _renamed(prepared[number % len(prepared)], number)
             while True:
                 try:
-                    acknowledged += (await shards.admit(DEFAULT_TENANT, batch, None)).accepted
+                    # Added after the wait: `+= await` would add to a sum read before it, and lose what others added.
+                    taken = await shards.admit(DEFAULT_TENANT, batch, None)
+                    acknowledged += taken.accepted
                     break
                 except Busy as busy:
                     await asyncio.sleep(min(busy.retry_after_s, 0.2))

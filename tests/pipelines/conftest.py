@@ -13,10 +13,10 @@ from cluster.settings import Settings
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Two cores, unless there is a cluster already."""
+    """Two cores, unless this process is in a cluster already; never a hub that happens to run on the machine."""
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     if started:
         ray.shutdown()
