@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -19,6 +17,7 @@ from actors.intake import Registration, Seal
 from actors.lanes import Batch
 from actors.shard import Shard
 from actors.warm import warm_shard
+from cluster import interpreter
 from cluster.clock import SystemClock
 from cluster.errors import Fenced, HubError, JournalFailed, SequenceGap
 from cluster.lake.stage import StagedFile
@@ -35,7 +34,6 @@ _START_AGAIN_S: Final = 1.0
 _get: Final[Any] = ray.get
 # Threads of a shard: each waits for its turn at the journal, so this bounds batches that share one fsync.
 SHARD_THREADS: Final = 64
-SWITCH_INTERVAL_S: Final = 0.0005
 COMMITTER_THREADS: Final = 64
 
 
@@ -117,7 +115,7 @@ class ShardHost:
 
     def __init__(self, settings: Settings, number: int, shards: int) -> None:
         # A batch that waits for an fsync gets the interpreter back from the sealing thread at once, not 5 ms later.
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        interpreter.share()
         configure_log(settings.log_level)
         warm_shard()
         try:
@@ -132,9 +130,7 @@ class ShardHost:
             )
         except (OSError, JournalFailed) as error:
             _end_and_begin_again(f"shard {number}", error)
-        # What is here by now stays; the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
+        interpreter.settle()
 
     def admit_many(self, batches: Sequence[Batch]) -> list[tuple[int, int] | HubError]:
         return self._shard.admit_many(batches)

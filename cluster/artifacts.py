@@ -89,6 +89,8 @@ class ModelStore:
             folder: of the hub; holds the signing key and the copies of models.
             artifacts: where runs keep files; None leaves it to the server.
         """
+        # A bar for each of the few files of a model would bury what a job tells.
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._folder, self.artifacts = folder, artifacts
         self._client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
         self._key = signing_key(folder)

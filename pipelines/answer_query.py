@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
-import ray
 import structlog
 
 from actors.hosts import RemoteCommits
@@ -41,6 +40,7 @@ from models.query.source import Context
 from models.query.sql import Fragment, Result
 from models.query.stored import Stored, read_told, taken_apart, whole
 from pipelines.blocks import Block, blocks_of, cluster_cores, over_cluster, table_of
+from pipelines.joining import join
 from pipelines.options import chosen
 from pipelines.report import reported
 
@@ -219,7 +219,7 @@ def run_job(
     clock = SystemClock()
     with Pulse(store, job, clock, timeout_s=settings.query_job_timeout_s, leave=leave) as pulse:
         try:
-            ray.init(ignore_reinit_error=True, log_to_driver=False, namespace=settings.namespace)
+            join(settings.namespace)
             asked = read_job(settings, job)
             blocks = blocks_of(asked.scope, asked.snapshot, parts_of(asked.question), cores=cluster_cores())
             check_files((path for block in blocks for path in block.paths), asked.snapshot)

@@ -26,11 +26,12 @@ from models.anomaly.neighbourhood import KIND as NEIGHBOURHOOD
 from models.anomaly.refusals import NotEnoughData
 from models.anomaly.series import Series
 from models.anomaly.trace_detector import TRACE_DETECTORS
+from pipelines.joining import join_with_data
 from pipelines.options import chosen
 from pipelines.promote_traces import promote_traces
 from pipelines.report import reported
 from pipelines.train_together import PAST_ROWS as TOGETHER_PAST_ROWS
-from pipelines.training_job import Order, order_of, read, start_ray
+from pipelines.training_job import Order, order_of, read
 
 OPTIONS: Final = ("kind", "tenant", "owner", "version", "rollback", "from", "to", "files", "entities", "step_s")
 _PAST_ROWS: Final = 64
@@ -76,7 +77,7 @@ def _run(options: Mapping[str, str], owner: str) -> dict[str, Any]:
     store = ModelStore.of(settings)
     if options.get("rollback") == "yes":
         return {"promoted": True, "champion": store.roll_back(owner, options["kind"]), "rolled_back": True}
-    start_ray()
+    join_with_data()
     decided = promote_traces if options["kind"] in TRACE_DETECTORS else promote
     return decided(store, settings, options, owner=owner)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -34,6 +33,7 @@ from cluster.settings import Settings
 from cluster.tenancy import TenantScope, tenant_id
 from models.aggregate.difference import PARTITIONED_KEYS, difference
 from models.aggregate.rollup import MINUTE_US, ROLLED_COLUMNS, merge, roll
+from pipelines.joining import join
 from pipelines.options import chosen
 from pipelines.report import reported
 
@@ -58,9 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         days = _days(options)
     except RequestInvalid as error:
         parser.error(error.message)
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
-    # Its progress, a dozen lines each few seconds, would bury the report.
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    join()
     lake = Settings.from_environment().lake
     return reported(lambda: examine(lake, options.get("tenant"), days), lambda report: not report["differences"])
 

@@ -24,7 +24,6 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from actors.calls import count, recall
 from actors.corrections import Correction, CorrectionStale
@@ -48,6 +47,7 @@ from models.aggregate.rollup import merge
 from models.pricing.book import PriceBook
 from models.pricing.reprice import Repriced, correction, counting, reprice
 from pipelines import hub_door
+from pipelines.joining import join
 from pipelines.options import chosen
 from pipelines.report import reported
 
@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: dict[str, str], days: tuple[str, str], *, dry_run: bool) -> dict[str, Any]:
     settings, clock = Settings.from_environment(), SystemClock()
     with closing(open_metadata(settings, clock)) as database:
-        ray.init(ignore_reinit_error=True, log_to_driver=False, namespace=settings.namespace)
+        join(settings.namespace)
         tables = RemoteCommits(settings)
         book = PriceBook(PriceStore(database, clock).owned())
         report = Repricing(settings.lake, tables, book, dry_run=dry_run).run(options.get("tenant"), days)

@@ -26,9 +26,10 @@ from models.anomaly.detector import DETECTORS
 from models.anomaly.drift import Drift
 from models.anomaly.refusals import NotEnoughData
 from pipelines import promote, train_detector, training_job
+from pipelines.joining import join_with_data
 from pipelines.options import chosen
 from pipelines.report import reported
-from pipelines.training_job import number, order_of, start_ray
+from pipelines.training_job import number, order_of
 
 OPTIONS: Final = ("tenant", "age_days", "force", "from", "workers", "steps", "holdout")
 AGE_DAYS: Final = 7.0
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Mapping[str, str], tenants: Sequence[TenantId] | None) -> dict[str, Any]:
     settings = Settings.from_environment()
-    start_ray()
+    join_with_data()
     store = ModelStore.of(settings)
     known = tenants or [tenant_id(one) for one in sorted(TableReader(settings.lake, MINUTES).refresh().by_tenant)]
     return {"looked_at": [one for tenant in known for one in look(store, settings, str(tenant), options)]}

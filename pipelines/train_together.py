@@ -20,9 +20,10 @@ from models.anomaly.judgement import judge
 from models.anomaly.neighbourhood import KIND
 from models.anomaly.series import Series
 from models.anomaly.together import Together
+from pipelines.joining import join_with_data
 from pipelines.options import chosen
 from pipelines.report import reported
-from pipelines.training_job import OPTIONS, TOGETHER, Order, order_of, parted, read, start_ray
+from pipelines.training_job import OPTIONS, TOGETHER, Order, order_of, parted, read
 
 # Rows before the held-back ones that are read as their past: a day, of which the first half has no score.
 PAST_ROWS: Final = 288
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         order = order_of(KIND, options, layout=TOGETHER, now_us=SystemClock().now_us())
     except RequestInvalid as error:
         parser.error(f"{error.message} {error.hint}")
-    start_ray()
+    join_with_data()
     return reported(lambda: learn(order, Settings.from_environment()))
 
 

@@ -37,9 +37,10 @@ from models.anomaly.trace_model import with_threshold
 from models.anomaly.trace_scores import FittedTraces
 from pipelines.background import step_back
 from pipelines.fitting import FAILURES_MAX, WORKER_CPUS
+from pipelines.joining import join_with_data
 from pipelines.options import chosen
 from pipelines.report import reported
-from pipelines.training_job import OPTIONS, Order, order_of, start_ray
+from pipelines.training_job import OPTIONS, Order, order_of
 
 COLUMNS: Final = (
     *("trace_id", "span_id", "parent_span_id", "operation", "service", "model", "status", "occurred_at"),
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         order = order_of(KIND, options, layout="entities", now_us=SystemClock().now_us())
     except RequestInvalid as error:
         parser.error(f"{error.message} {error.hint}")
-    start_ray()
+    join_with_data()
     return reported(lambda: learn(order, Settings.from_environment()))
 
 

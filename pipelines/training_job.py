@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import resource
 import time
@@ -11,9 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-
-import ray
-import ray.data
 
 from cluster.artifacts import SHARED, ModelStore, Record
 from cluster.clock import SystemClock, format_rfc3339
@@ -31,6 +27,7 @@ from models.anomaly.side_by_side import FLEET, columns_of, side_by_side
 from models.anomaly.sieve import sieve
 from models.query.times import parse_range
 from pipelines.fitting import Outcome, Work
+from pipelines.joining import join_with_data
 from pipelines.model_card import card_of, plots_of
 from pipelines.options import chosen
 from pipelines.report import reported
@@ -109,16 +106,8 @@ def run(kind: str | None, arguments: Sequence[str] | None, *, program: str, layo
         order = order_of(kind or options["kind"], options, layout=layout, now_us=SystemClock().now_us())
     except RequestInvalid as error:
         parser.error(f"{error.message} {error.hint}")
-    start_ray()
+    join_with_data()
     return reported(lambda: train(order, Settings.from_environment(), fit=fit))
-
-
-def start_ray() -> None:
-    """Connect to the hub's cluster, or start one for this job alone."""
-    ray.init(ignore_reinit_error=True, log_to_driver=True)
-    # Its progress, a dozen lines each few seconds, would bury the report.
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    ray.data.DataContext.get_current().enable_progress_bars = False
 
 
 def train(order: Order, settings: Settings, *, fit: Fit, store: ModelStore | None = None) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -21,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from actors.pool import ShardPool
 from actors.warm import warm_pricing
+from cluster import interpreter
 from cluster.clock import SystemClock
 from cluster.contract.warm import warm
 from cluster.metadata.schema import open_metadata
@@ -47,7 +46,6 @@ _SCORER_TIMEOUT_S: Final = 30.0
 _RETRY_AFTER_S: Final = 1.0
 # Each request has a line of ours (serving/answers.py); Serve would write one more, to a file, for each of its hops.
 _QUIET: Final = LoggingConfig(enable_access_log=False)
-_SWITCH_INTERVAL_S: Final = 0.0005
 
 
 class Ingress:
@@ -57,8 +55,7 @@ class Ingress:
         # As variables, so that every replica checks them again and a restart reads the same ones.
         self._settings = Settings.from_environment(environment)
         configure_log(self._settings.log_level)
-        # Decoding threads hand the interpreter back to the event loop at once, not after 5 ms at each hop.
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        interpreter.share()
         # Before the first request rather than with it.
         warm()
         warm_pricing()
@@ -77,9 +74,7 @@ class Ingress:
             self._settings, pool, self._query, metadata, clock=clock, scorer=self._scorer, launch=launch_by_ray
         )
         self._application = application
-        # What is here by now stays; the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
+        interpreter.settle()
 
         async def application_only(scope: Scope, receive: Receive, send: Send) -> None:
             # Serve would add handlers of its own to a FastAPI object, whose answers are not problem+json.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Final, Protocol
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cluster import interpreter
 from cluster.clock import Clock, SystemClock
 from cluster.errors import HubError
 from cluster.settings import Settings
@@ -25,8 +25,6 @@ from serving.remote import Refusal, Remote, caught
 from serving.sql_job import SqlPart, SqlRows
 from serving.sql_request import SqlRequest
 from serving.straight_line import LineEnd
-
-SWITCH_INTERVAL_S: Final = 0.0005
 
 _ASKED_OVER_LINE: Final = (
     *("query", "scan", "stored", "batch", "search", "traces", "trace", "dead_letters", "catalog"),
@@ -86,12 +84,13 @@ class QueryReplica:
     """A query engine in a Serve replica of its own."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        # A scan that turns its rows into Python objects hands the interpreter to a short question at once.
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        # As a scan that turns its rows into Python objects does to a short question.
+        interpreter.share()
         settings = Settings.from_environment(environment)
         self._engine = QueryEngine(settings, SystemClock())
         self._engine.start()
         self._line = LineEnd({name: getattr(self, name) for name in _ASKED_OVER_LINE}, {"sql": self.sql})
+        interpreter.settle()
 
     async def line(self) -> str:
         """Name of the straight line to this engine, see `serving.straight_line`."""

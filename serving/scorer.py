@@ -12,6 +12,7 @@ import numpy as np
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cluster import interpreter
 from cluster.clock import Clock, SystemClock, format_rfc3339
 from cluster.errors import HubError, Unavailable
 from cluster.metadata.feedback import FeedbackStore, Verdict
@@ -245,10 +246,12 @@ class ScoreReplica:
     """A scorer in a Serve replica of its own."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        interpreter.share()
         settings = Settings.from_environment(environment)
         self._scorer = Scorer(settings)
         methods: dict[str, Method] = {"score": self.score, "detectors": self.detectors}
         self._line = LineEnd(methods, asked_max=_ONGOING_MAX + settings.scorer_queue)
+        interpreter.settle()
 
     async def line(self) -> str:
         """Name of the straight line to this scorer, see `serving.straight_line`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 from typing import Annotated, Any
@@ -37,7 +38,9 @@ def job(
     asyncio.run(_follow(client, submission))
     outcome = client.get_job_info(submission)
     if outcome.status != "SUCCEEDED":
-        raise CommandFailed(f"job {submission} {outcome.status}: {(outcome.message or '').strip()[-400:]}")
+        # The lines that Ray repeats after this stand above.
+        why = (outcome.message or "").partition(", last available logs")[0].strip()
+        raise CommandFailed(f"job {submission} {outcome.status}: {why[-400:]}")
 
 
 def _connect(data: object) -> Any:
@@ -50,6 +53,9 @@ def _connect(data: object) -> Any:
     os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(layout.token))
     from ray.job_submission import JobSubmissionClient  # noqa: PLC0415 - after the variables above
 
+    # Which of the project's files it sends to the cluster, a line each; the job's own output is what counts.
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(state.jobs_url)
     except (ConnectionError, RuntimeError) as error:

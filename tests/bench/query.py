@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from cluster import interpreter
 from cluster.clock import SystemClock
 from cluster.errors import QueryTimeout
 from cluster.sdk.client import HubClient
@@ -35,7 +36,6 @@ from cluster.tenancy import DEFAULT_TENANT, TenantId, TenantScope
 from models.aggregate.rollup import MINUTE_US
 from models.query.times import format_instant
 from serving.query_engine import QueryEngine
-from serving.query_port import SWITCH_INTERVAL_S
 from tests.bench.connections import Connections
 from tests.bench.query_rival import compared
 from tests.bench.query_rows import DAY_US, Recorded, fill, recorded, slices
@@ -261,7 +261,7 @@ async def _runs(ask: Ask, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 async def _in_process(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     # As the replica has it.
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    interpreter.share()
     engine = QueryEngine(Settings(data=folder), SystemClock())
     start_s = time.perf_counter()
     engine.refresh()
