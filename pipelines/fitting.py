@@ -11,7 +11,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -151,7 +151,7 @@ def _train_network(work: Work, series: list[Series], *, rank: int, workers: int)
         return wrapped
 
     trainer = Trainer(
-        _recipe(work, len(series[0].features)),
+        _recipe(work, series[0].features),
         series,
         seed=work.seed,
         worker=rank,
@@ -181,9 +181,9 @@ def _train_network(work: Work, series: list[Series], *, rank: int, workers: int)
         train.report(_figures(losses, resumed_at))
 
 
-def _recipe(work: Work, features: int) -> Any:
+def _recipe(work: Work, features: Sequence[str]) -> Any:
     module = import_module(NETWORKS[work.kind])
-    recipe = module.recipe(features, edges=work.edges) if work.kind == "gnn_metric" else module.recipe(features)
+    recipe = module.recipe(features, edges=work.edges) if work.kind == "gnn_metric" else module.recipe(len(features))
     return recipe if work.steps is None else replace(recipe, shape=replace(recipe.shape, steps=work.steps))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.anomaly.series import Floats
+from models.anomaly.series import Flags, Floats
 from models.anomaly.threshold import CLEAR_SHARE, FACTOR_MAX, STEP, Threshold
 
 # Correlation of the parts that features have in two scores, from which a false alarm and a true one is like another.
@@ -32,7 +32,6 @@ _TRUE_FOR_HALF: Final = 8
 _FLAT: Final = 1e-6
 
 Driver = Mapping[str, Any]
-Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from models.anomaly.refusals import NotEnoughData, SeriesInvalid
 
 Matrix = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 FEATURES_MAX: Final = 512

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from models.anomaly.refusals import NotEnoughData
-from models.anomaly.series import FEATURES_MAX, Series, check_alike
+from models.anomaly.series import FEATURES_MAX, Flags, Series, check_alike
 
 # The one entity of such a series.
 FLEET: Final = "*"
@@ -22,6 +24,8 @@ FEATURES: Final = (
     "ttft_ms_p50_log",
 )
 _BETWEEN: Final = "|"
+# The one dimension whose values bring nobody together: what is done, not who does it with whom.
+_ACTION: Final = "operation"
 # A column known less often than this tells nothing of its neighbours.
 _KNOWN_SHARE_MIN: Final = 0.3
 
@@ -65,3 +69,33 @@ def split(column: str) -> tuple[str, str]:
     """Entity and feature of a column."""
     name, _, feature = column.rpartition(_BETWEEN)
     return name, feature
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relations:
+    """Whom the columns of entities side by side belong to.
+
+    Attributes:
+        entity: (f,) number of each column's entity.
+        together: (f, f) columns of two entities that were called together: by one tenant or service, of one model, …
+    """
+
+    entity: npt.NDArray[np.int64]
+    together: Flags
+
+
+def relations_of(columns: Sequence[str]) -> Relations | None:
+    """None where columns are features of one entity."""
+    names, entity = np.unique([split(one)[0] for one in columns], return_inverse=True)
+    if len(names) < 2:
+        return None
+    values = [{pair for pair in one.split(",") if pair.partition("=")[0] != _ACTION} for one in names.tolist()]
+    words = {word: place for place, word in enumerate(sorted(set().union(*values)))}
+    told = np.zeros((len(names), len(words)), np.float32)
+    for row, one in enumerate(values):
+        told[row, [words[word] for word in one]] = 1.0
+    # A value of all of them, such as the only provider, tells nobody from the others.
+    told[:, told.all(axis=0)] = 0.0
+    together = told @ told.T > 0
+    np.fill_diagonal(together, val=False)
+    return Relations(entity, together[np.ix_(entity, entity)])

@@ -1,5 +1,9 @@
 """How well events of a fleet are found at a false alarm a tenant and day: on the frozen fleet and on its check.
 
+The graph network has all features of all entities as its nodes, and judges an entity by the feature that is furthest
+off its forecast, as the plain baselines do: once with those called together as neighbours, once with those that are
+correlated most, and once, the twin, with none.
+
 An event is found when an alarm of one of its entities begins while it lasts; an alarm that goes on from before finds
 nothing, so that a detector that always alarms finds nothing either. Every alarm of an entity counts for its tenant.
 """
@@ -7,25 +11,36 @@ nothing, so that a detector that always alarms finds nothing either. Every alarm
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
-from models.anomaly import neighbourhood
+from models.anomaly import gnn_metric, neighbourhood
+from models.anomaly.calibrated import fitting_rows
+from models.anomaly.fleet import Units, residuals_of
 from models.anomaly.fleet_series import FleetSeries, Usual
 from models.anomaly.series import Floats
+from models.anomaly.side_by_side import columns_of, side_by_side
+from models.anomaly.side_by_side import split as split_column
 from models.anomaly.tails import Tail
 from models.anomaly.threshold import MERGE_S, decide
+from models.anomaly.training import train
 from tests.bench import fleet_faults
 from tests.bench.fleet_faults import Simulated
 
 BUDGET_PER_DAY: Final = 1.0
+GRAPHS: Final = {
+    "gnn_metric, called together": {"edges": True, "related": True},
+    "gnn_metric, by correlation": {"edges": True, "related": False},
+    "gnn_metric, no edges": {"edges": False, "related": False},
+}
 
 
 def fleet_of(simulated: Simulated) -> FleetSeries:
     """As the detector wants it."""
     tenants, models = (tuple(map(str, one)) for one in (simulated.tenants, simulated.models))
-    names = tuple(f"tenant {tenant}, model {model}" for tenant, model in zip(tenants, models, strict=True))
+    names = tuple(f"tenant={tenant},model={model}" for tenant, model in zip(tenants, models, strict=True))
     return FleetSeries(names, tuple(simulated.series), (("tenant", tenants), ("model", models)))
 
 
@@ -42,6 +57,33 @@ def scorers(simulated: Simulated, seed: int) -> Iterator[tuple[str, Floats]]:
     alone = FleetSeries(fleet.entities, fleet.series)
     yield "neighbourhood, no groups", neighbourhood.fit(alone.part(0, split)).score(alone).score
     yield "neighbourhood", neighbourhood.fit(early).score(fleet).score
+    for name, how in GRAPHS.items():
+        yield name, _by_graph(fleet, split, how, seed)
+
+
+def _by_graph(fleet: FleetSeries, split: int, how: dict[str, bool], seed: int) -> Floats:
+    """(n, e) trailing scores of a graph over all features of all entities."""
+    named = dict(zip(fleet.entities, fleet.series, strict=True))
+    units = Units.fit({name: one.part(0, split) for name, one in named.items()}, seasons=True)
+    apart = residuals_of(units, named)
+    columns = columns_of(apart, fleet.series[0].features)
+    whole = side_by_side(apart, columns)
+    recipe = gnn_metric.recipe(columns, edges=how["edges"])
+    if recipe.relations and not how["related"]:
+        relations = replace(recipe.relations, together=np.zeros_like(recipe.relations.together))
+        recipe = replace(recipe, relations=relations)
+    fitted = train(recipe, [whole.part(0, split)], seed=seed, progress=None)
+    off = fitted.model.deviation(fitted.scaling.apply(whole), trailing=True) / fitted.calibrations[True].scale
+    entities = [split_column(column)[0] for column in columns]
+    highest = np.stack(
+        [off[:, [name == one for one in entities]].max(axis=1, initial=0.0) for name in fleet.entities], axis=1
+    )
+    first = np.isnan(highest).all(axis=1)
+    early = fitting_rows(whole.part(0, split))
+    scores = [Tail.fit(one[early:split]).surprise(one) for one in np.nan_to_num(highest).T]
+    told = np.stack(scores, axis=1)
+    told[first] = np.nan
+    return told
 
 
 def judge(simulated: Simulated, scores: Floats) -> dict[str, float]:

@@ -17,6 +17,7 @@ from models.anomaly.detector import DETECTORS
 from models.anomaly.refusals import DetectorUnknown, ModelUnreadable, NotEnoughData, SeriesInvalid
 from models.anomaly.scores import LOGARITHM, Fitted
 from models.anomaly.series import Series
+from models.anomaly.side_by_side import Relations
 from models.anomaly.training import Trainer
 from tests.models.anomaly.synthetic import planted, series_of, training, usual
 
@@ -245,3 +246,32 @@ def test_the_graph_joins_features_that_move_together_and_the_twin_has_none() -> 
     twin = gnn_metric.Forecasting(gnn_metric.Shape(4, 3, edges=False)).network([values])
     assert isinstance(twin, gnn_metric.GraphNetwork)
     assert twin.neighbours.shape == (4, 0)
+
+
+def test_those_called_together_come_first_and_nobody_s_own_features() -> None:
+    values = usual(800, 4)
+    values[:, 2] = -3 * values[:, 0] + 1
+    together = np.zeros((4, 4), np.bool_)
+    together[0, 3] = together[3, 0] = True
+    near = gnn_metric.nearest([values], 2, Relations(np.array([0, 0, 1, 1]), together))
+    # The one of those it was called with, then the one it moves with; never the other one of its own entity.
+    assert near[0].tolist() == [3, 2]
+    assert sorted(near[1].tolist()) == [2, 3]
+    assert near[2].tolist()[0] == 0
+
+
+def test_entities_side_by_side_tell_what_each_should_be_and_not_what_all_do() -> None:
+    source = np.random.default_rng(8)
+    load = np.convolve(source.normal(0, 0.5, 2_649), 0.95 ** np.arange(50), "valid").astype(np.float32)
+    names = [f"service=s{one},model=m|requests_log" for one in range(4)]
+    values = load[:, None] + source.normal(0, 0.2, (2_600, 4)).astype(np.float32)
+    values[2_300:2_340, 2] += 2.0  # One leaves the others …
+    values[2_450:2_490] += 2.0  # … and all rise together.
+    whole = Series(values, tuple(names), 60, 0)
+    early = [whole.part(0, 2_000)]
+    told = gnn_metric.fit(early, seed=1).score(whole, trailing=True)
+    alone = gnn_metric.fit(early, seed=1, edges=False).score(whole, trailing=True)
+    assert told.score[2_310:2_340].mean() > 3 * told.score[2_460:2_490].mean()
+    # As long as it lasts, and by its own feature.
+    assert told.score[2_330:2_340].min() > 4 and told.share[2_310:2_340, 2].mean() > 0.5
+    assert alone.score[2_310:2_340].mean() < told.score[2_310:2_340].mean()

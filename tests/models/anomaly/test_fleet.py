@@ -14,7 +14,7 @@ from models.anomaly.detector import DETECTORS
 from models.anomaly.fleet import POOLED, Fleet, Units
 from models.anomaly.refusals import ModelUnreadable, NotEnoughData, SeriesInvalid
 from models.anomaly.series import Series
-from models.anomaly.side_by_side import columns_of, side_by_side, split
+from models.anomaly.side_by_side import columns_of, relations_of, side_by_side, split
 from tests.models.anomaly.synthetic import series_of, usual
 
 torch.set_num_threads(1)
@@ -158,3 +158,28 @@ def test_entities_side_by_side_keep_their_values() -> None:
     assert (one.values[:, 3] == series["quiet"].values[:, 4]).all()
     assert np.isnan(one.values[:, 4]).all()
     assert split("service=a|b,model=c|m1") == ("service=a|b,model=c", "m1")
+
+
+def test_entities_that_were_called_together_are_related() -> None:
+    chat, search, other, alone = (
+        "service=chat,provider=openai,model=gpt-5,operation=chat",
+        "service=search,provider=azure,model=gpt-5,operation=chat",
+        "service=search,provider=google,model=gemini,operation=chat",
+        "service=mail,provider=mistral,model=large,operation=chat",
+    )
+    columns = [f"{chat}|cost_log", *(f"{name}|error_share" for name in (chat, search, other, alone))]
+    told = relations_of(columns)
+    assert told is not None and told.entity[0] == told.entity[1] and len(set(told.entity.tolist())) == 4
+    # One model, one service; the operation brings nobody together, and nobody is related to itself.
+    assert told.together.tolist() == [
+        [False, False, True, False, False],
+        [False, False, True, False, False],
+        [True, True, False, True, False],
+        [False, False, True, False, False],
+        [False, False, False, False, False],
+    ]
+    # What all have tells nobody from the others.
+    same = relations_of([one.replace("azure", "openai").replace("google", "openai") for one in columns[:4]])
+    assert same is not None and not same.together[0, 3]
+    assert relations_of(("requests_log", "cost_log")) is None
+    assert relations_of(()) is None and relations_of(columns[:2]) is None

@@ -23,7 +23,7 @@ from tests.models.anomaly.synthetic import series_of
 
 torch.set_num_threads(1)
 FEATURES = (1, 2, 5)
-KINDS = ("autoencoder", "gnn_metric", "no_edges", "patch_bank", "forecast")
+KINDS = ("autoencoder", "gnn_metric", "no_edges", "peers", "patch_bank", "forecast")
 
 
 @cache
@@ -34,8 +34,11 @@ def model(kind: str, features: int) -> PatchModel:
         torch.manual_seed(features)
         if kind == "autoencoder":
             return autoencoder.recipe(features).model(autoencoder.PatchNetwork(autoencoder.Shape(features)).eval())
-        if kind in ("gnn_metric", "no_edges"):
-            recipe = gnn_metric.recipe(features, edges=kind == "gnn_metric")
+        if kind in ("gnn_metric", "no_edges", "peers"):
+            recipe = gnn_metric.recipe(
+                [f"model=m{one}|cost_log" if kind == "peers" else f"m{one}" for one in range(features)],
+                edges=kind != "no_edges",
+            )
             network = recipe.network([source.standard_normal((50, features)).astype(np.float32)])
             return recipe.model(network.eval())
     if kind == "forecast":
@@ -62,7 +65,7 @@ def by_definition(one: PatchModel, patch: Matrix, *, trailing: bool) -> Matrix:
     told = torch.from_numpy(patch[None].copy())
     with torch.inference_mode():
         if isinstance(one, gnn_metric.GraphForecast):
-            return cast(Matrix, (one.network(told[:, :, :-1]) - told[:, :, -1]).abs().numpy()[0])
+            return cast(Matrix, (one.network(told) - told[:, :, -1]).abs().numpy()[0])
         rows = slice(21, 24) if trailing else slice(9, 14)
         return cast(Matrix, (one.network(told) - told)[:, :, rows].abs().mean(dim=2).numpy()[0])
 
@@ -88,7 +91,7 @@ def test_every_row_is_judged_as_its_patch_by_definition(
     found = one.deviation(told, trailing=trailing)
     assert found.shape == (rows, features)
     whole, length = np.nan_to_num(told.values), one.length
-    ending = trailing or kind in ("gnn_metric", "no_edges", "forecast")
+    ending = trailing or kind in ("gnn_metric", "no_edges", "peers", "forecast")
     for row in range(rows):
         last = row if ending else min(max(row + length // 2, length - 1), rows - 1)
         if last < length - 1 or rows < length:
