@@ -147,7 +147,9 @@ def _train_network(work: Work, series: list[Series], *, rank: int, workers: int)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
     def wrap(network: nn.Module) -> nn.Module:
-        wrapped: nn.Module = prepare_model(network)
+        # The twin without edges leaves unused what reads neighbours.
+        unused = {"find_unused_parameters": not work.edges}
+        wrapped: nn.Module = prepare_model(network, parallel_strategy_kwargs=unused)
         return wrapped
 
     trainer = Trainer(
