@@ -39,13 +39,20 @@ def fill_event_ids(
     if key is not None and indexes is not None:
         places = pc.binary_join_element_wise(key, pa.array(indexes).filter(missing).cast(pa.string()), "\x1f")
         return _filled(ids, missing, hex_ids(hash128(places, _KEY_SEED)))
-    words: npt.NDArray[np.uint64] | None = None
+    words = np.zeros((pc.sum(missing).as_py(), 2), np.uint64)
+    begun = np.zeros(len(words), np.bool_)
     for name, column in columns.items():
         if name in _OURS or column.null_count == len(column):
             continue
-        part = hash128(_text(column.filter(missing)), _SEED ^ _seed_of_column(name))
-        words = part if words is None else combine(words, part)
-    if words is None:
+        said = column.filter(missing)
+        # What a row does not say is no part of it: another row of the body may say it, and the id stays.
+        rows = np.flatnonzero(said.is_valid()) if said.null_count else slice(None)
+        part = hash128(_text(said.drop_null() if said.null_count else said), _SEED ^ _seed_of_column(name))
+        first = ~begun[rows]
+        joined = combine(words[rows], part)
+        words[rows] = np.where(first[:, None], part, joined) if first.any() else joined
+        begun[rows] = True
+    if not begun.all():
         raise ValueError("rows without any column cannot be told apart")
     return _filled(ids, missing, hex_ids(_numbered(words)))
 

@@ -125,3 +125,15 @@ def test_compressed_noise_is_refused(body: bytes, encoding: str) -> None:
         inflate(body, encoding, sent_max=1 << 20, inflated_max=1 << 20, ratio_max=100)
     except HubError as error:
         assert error.message
+
+
+@pytest.mark.parametrize("told", [{"attributes": {}}, {"user_id": "u"}, {"latency_ms": 1.5, "payload": {"a": 1}}])
+def test_the_id_of_a_row_without_one_is_of_what_it_says_and_not_of_its_neighbours(told: dict[str, Any]) -> None:
+    own = {**event(event_id="e0"), "event_id": None}
+
+    def id_of(*others: dict[str, Any]) -> str:
+        made = outcome(SOURCES["application/x-ndjson"], lines(own, *others))
+        assert made is not None
+        return str(made.events.column("event_id")[0])
+
+    assert id_of({**event(event_id="e1"), **told}) == id_of({**own, **told}) == id_of()
