@@ -84,7 +84,7 @@ class QueryReplica:
     """A query engine in a Serve replica of its own."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        # As a scan that turns its rows into Python objects does to a short question.
+        # A scan that turns its rows into Python objects does not hold up a short question.
         interpreter.share()
         settings = Settings.from_environment(environment)
         self._engine = QueryEngine(settings, SystemClock())

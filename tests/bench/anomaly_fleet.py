@@ -1,8 +1,8 @@
 """How well events of a fleet are found at a false alarm a tenant and day: on the frozen fleet and on its check.
 
 The graph network has all features of all entities as its nodes, and judges an entity by the feature that is furthest
-off its forecast, as the plain baselines do: once with those called together as neighbours, once with those that are
-correlated most, and once, the twin, with none.
+off what it should be, as the plain baselines do: once with those called together as neighbours, once with those that
+are correlated most, and once, the twin, with none.
 
 An event is found when an alarm of one of its entities begins while it lasts; an alarm that goes on from before finds
 nothing, so that a detector that always alarms finds nothing either. Every alarm of an entity counts for its tenant.
@@ -78,11 +78,10 @@ def _by_graph(fleet: FleetSeries, split: int, how: dict[str, bool], seed: int) -
     highest = np.stack(
         [off[:, [name == one for one in entities]].max(axis=1, initial=0.0) for name in fleet.entities], axis=1
     )
-    first = np.isnan(highest).all(axis=1)
+    unknown = np.isnan(highest).all(axis=1)
     early = fitting_rows(whole.part(0, split))
-    scores = [Tail.fit(one[early:split]).surprise(one) for one in np.nan_to_num(highest).T]
-    told = np.stack(scores, axis=1)
-    told[first] = np.nan
+    told = np.stack([Tail.fit(one[early:split]).surprise(one) for one in np.nan_to_num(highest).T], axis=1)
+    told[unknown] = np.nan
     return told
 
 
